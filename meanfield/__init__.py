@@ -1,0 +1,61 @@
+"""Mean-field signal propagation in deep networks, right to rounding.
+
+A network in the infinite-width limit is described once (an activation inside layers) and
+read out in several ways: variances, correlations, the edge of chaos, Jacobian moments.
+
+    >>> import meanfield as mf
+    >>> point = mf.edge_of_chaos(mf.activation("tanh"), sigma_b=0.3)
+    >>> round(float(point.sigma_w), 6)
+    1.395584
+
+Importing this package switches JAX to double precision, its one side effect: the science
+sits in 1 - chi and 1 - c, which single precision cannot hold. The public names load on
+first use, so that `import meanfield` itself does not wait for JAX.
+"""
+
+import importlib
+import os
+import sys
+from typing import Any
+
+os.environ.setdefault("JAX_ENABLE_X64", "1")
+if "jax" in sys.modules:
+    sys.modules["jax"].config.update("jax_enable_x64", True)
+
+_HOMES = {
+    "errors": ("MeanFieldError", "MeanFieldWarning", "SolutionError", "Status", "check"),
+    "gaussian": ("expect", "expect_pair"),
+    "activations": (
+        "Activation",
+        "activation",
+        "activations",
+        "centre",
+        "from_callable",
+        "is_scaled_bounded",
+        "register_activation",
+        "scale",
+        "shift",
+    ),
+    "layers": ("Covariance", "Dense", "Layer", "Moments", "Repeat", "Serial"),
+    "maps": ("correlation_map", "correlation_slope", "decorrelation_map", "rollout"),
+    "fixedpoint": ("correlation_fixed_point", "steady_state"),
+    "criticality": ("critical_point", "edge_of_chaos"),
+    "jacobian": ("jacobian_moments",),
+    "sweep": ("load_config", "open_results", "run_sweep"),
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+_MODULES = ("bounds", "plots")
+
+__all__ = [*_HOME, *_MODULES]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"meanfield.{name}")
+    if name in _HOME:
+        return getattr(importlib.import_module(f"meanfield.{_HOME[name]}"), name)
+    raise AttributeError(f"module 'meanfield' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,96 @@
+"""Records that JAX can look into, and functions that broadcast over them.
+
+`@struct` makes a frozen dataclass a pytree whose numeric fields are leaves, so one compiled
+kernel serves every value of them; `static()` marks fields that belong to the structure
+(functions, names, counts). Unflattening bypasses `__init__`: JAX rebuilds records around
+tracers and placeholders, which a validating constructor would refuse.
+
+`@elementwise` lets a function of scalars accept arrays: all numeric leaves of all arguments
+broadcast together, and each element is computed as if it were alone.
+"""
+
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, TypeVar, dataclass_transform
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+C = TypeVar("C")
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def static(**options: Any) -> Any:
+    """Declare a dataclass field that is part of the structure, not a number."""
+    metadata = {**options.pop("metadata", {}), "static": True}
+    return dataclasses.field(metadata=metadata, **options)
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(dataclasses.field, static))
+def struct(cls: type[C]) -> type[C]:
+    """Make a class a frozen dataclass and a pytree."""
+    # eq=False: identity comparison; comparing arrays for truth would raise.
+    record = dataclasses.dataclass(frozen=True, eq=False)(cls)
+    fields = dataclasses.fields(record)  # pyright: ignore[reportArgumentType]
+    leaves = tuple(f.name for f in fields if not f.metadata.get("static"))
+    statics = tuple(f.name for f in fields if f.metadata.get("static"))
+
+    def flatten(obj: Any) -> tuple[list[tuple[Any, Any]], tuple[Any, ...]]:
+        children = [(jax.tree_util.GetAttrKey(n), getattr(obj, n)) for n in leaves]
+        return children, tuple(getattr(obj, n) for n in statics)
+
+    def unflatten(aux: tuple[Any, ...], children: Any) -> Any:
+        obj = object.__new__(record)
+        for name, value in (*zip(leaves, children, strict=True), *zip(statics, aux, strict=True)):
+            object.__setattr__(obj, name, value)
+        return obj
+
+    jax.tree_util.register_pytree_with_keys(record, flatten, unflatten)
+    return record
+
+
+def concrete(*values: Any) -> bool:
+    """Return whether every value is a number or array, none a tracer or a placeholder."""
+    kinds = (bool, int, float, np.ndarray, np.generic, jax.Array)
+    return all(isinstance(v, kinds) and not isinstance(v, jax.core.Tracer) for v in values)
+
+
+def elementwise(*static_argnames: str) -> Callable[[F], F]:
+    """Compile a function of scalars and broadcast it over array arguments.
+
+    Elements are evaluated one after another, so that branches the values do not need
+    (`lax.cond`) cost nothing and memory does not grow with the batch.
+    """
+
+    def decorator(function: F) -> F:
+        signature = inspect.signature(function)
+
+        @functools.partial(jax.jit, static_argnums=(0,))
+        def compiled(fixed: tuple[tuple[str, Any], ...], dynamic: dict[str, Any]) -> Any:
+            leaves, tree = jax.tree.flatten(dynamic)
+            shape = jnp.broadcast_shapes(*map(jnp.shape, leaves))
+
+            def one(values: Any) -> Any:
+                return function(**jax.tree.unflatten(tree, values), **dict(fixed))
+
+            if shape == ():
+                return one(leaves)
+            flat = [jnp.broadcast_to(leaf, shape).ravel() for leaf in leaves]
+            out = jax.lax.map(one, flat)
+            return jax.tree.map(lambda x: x.reshape(shape + x.shape[1:]), out)
+
+        @functools.wraps(function)
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            bound = signature.bind(*args, **kwargs)
+            bound.apply_defaults()
+            fixed = tuple((k, v) for k, v in bound.arguments.items() if k in static_argnames)
+            dynamic = {k: v for k, v in bound.arguments.items() if k not in static_argnames}
+            dynamic = jax.tree.map(lambda x: jnp.asarray(x, dtype=float), dynamic)
+            return compiled(fixed, dynamic)
+
+        return wrapper  # pyright: ignore[reportReturnType]
+
+    return decorator

@@ -1,0 +1,343 @@
+"""An activation: a function that knows where it is not smooth, and its Gaussian statistics.
+
+An activation φ is a record of its parameters. It evaluates itself and its slope, and names
+its kinks: the points where φ or one of its first derivatives jumps. From these three the
+base class computes every expectation that mean-field theory is built from, to rounding; a
+subclass with a closed form overrides the method.
+
+With u = √q z, z ~ N(0, 1), and pairs u1, u2 of correlation c = 1 - ε:
+
+    second_moment(q)            E φ(u)²
+    slope_moment(q, p)          E φ'(u)^p
+    variance_slope(q)           dE φ(u)²/dq
+    edge_deficit(q)             q E φ'² - E φ²
+    covariance(q1, q2, ε)       E φ(u1) φ(u2)
+    slope_covariance(q1, q2, ε) E φ'(u1) φ'(u2)
+    decorrelation(q, ε)         E (φ(u1) - φ(u2))² / (2qε)
+    separation(q1, q2, ε, s, t) E (s φ(u1) - t φ(u2))² / 2
+
+The variance slope is the distributional one: the Dirac masses that φ'' has at kinks are in
+it. Where φ itself jumps, moments of φ' are
+infinite. Parameters may be traced: one compiled kernel serves every value, and all results
+are differentiable in them.
+"""
+
+import abc
+import dataclasses
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from meanfield._struct import concrete, struct
+from meanfield.errors import MeanFieldError, require
+from meanfield.gaussian import (
+    LINE_SIZE,
+    TINY,
+    LineRule,
+    Pair,
+    line_rule,
+    normal_density,
+    pair_sums,
+    plackett,
+)
+from meanfield.registry import Registry
+from meanfield.typing import Array, ScalarLike
+
+# One-sided limits at a kink are extrapolated from this distance (times max(1, |kink|)).
+NEAR = 1e-5
+# A jump of φ below this (times 1 + |φ|) is rounding.
+ROUNDING = 1e-10
+# Below this separation of u1 and u2, their quotient is the mean slope between them, by
+# Gauss-Legendre quadrature: subtraction would lose the digits that it keeps.
+CLOSE = 1e-3
+LEGENDRE_NODES, LEGENDRE_WEIGHTS = np.polynomial.legendre.leggauss(4)
+
+
+def parameter(default: float, legal: str, check: Callable[[Any], Any]) -> Any:
+    """Declare an activation's parameter: its default and its domain, in words and as a test."""
+    return dataclasses.field(default=default, metadata={"legal": legal, "check": check})
+
+
+def positive(default: float) -> Any:
+    """Declare a parameter that must be positive."""
+    return parameter(default, "> 0", lambda value: value > 0)
+
+
+class Activation(abc.ABC):
+    """A function R → R, analytic between finitely many kinks."""
+
+    name: ClassVar[str] = ""
+    formula: ClassVar[str] = ""
+    source: ClassVar[str] = ""
+    line_size: ClassVar[int] = LINE_SIZE
+    """Nodes per piece of a one-dimensional expectation: more where φ oscillates."""
+
+    def __post_init__(self) -> None:
+        for name, (_, legal, check) in self.parameters().items():
+            value = getattr(self, name)
+            if concrete(value):
+                array = np.asarray(value, dtype=float)
+                require(np.isfinite(array) & check(array), name, value, legal)
+
+    @classmethod
+    def parameters(cls) -> dict[str, tuple[float, str, Callable[[Any], Any]]]:
+        """Return, by name, each parameter's default, its domain in words and the test of it."""
+        fields = dataclasses.fields(cls)  # pyright: ignore[reportArgumentType]
+        return {
+            f.name: (f.default, f.metadata["legal"], f.metadata["check"])
+            for f in fields
+            if "legal" in f.metadata
+        }
+
+    @abc.abstractmethod
+    def __call__(self, x: Array) -> Array:
+        """Return φ(x), elementwise."""
+
+    def slope(self, x: Array) -> Array:
+        """Return φ'(x) almost everywhere; its value at a kink has no meaning."""
+        x = jnp.asarray(x, dtype=float)
+        return jax.jvp(self.__call__, (x,), (jnp.ones_like(x),))[1]
+
+    def kinks(self) -> tuple[ScalarLike, ...]:
+        """Return the points where φ or a derivative of it jumps."""
+        return ()
+
+    def jumps(self) -> tuple[Array, ...]:
+        """Return the jump of φ at each kink, measured."""
+        sides = [(self._limit(self, k, -1), self._limit(self, k, 1)) for k in self.kinks()]
+        return tuple(
+            jnp.where(jnp.abs(right - left) > ROUNDING * (1 + jnp.abs(left)), right - left, 0.0)
+            for left, right in sides
+        )
+
+    def slope_jumps(self) -> tuple[Array, ...]:
+        """Return the jump of φ' at each kink, measured."""
+        return tuple(
+            self._limit(self.slope, k, 1) - self._limit(self.slope, k, -1) for k in self.kinks()
+        )
+
+    @staticmethod
+    def _limit(f: Callable[[Array], Array], kink: ScalarLike, side: int) -> Array:
+        k = jnp.asarray(kink, dtype=float)
+        step = side * NEAR * jnp.maximum(1.0, jnp.abs(k))
+        return 3 * f(k + step) - 3 * f(k + 2 * step) + f(k + 3 * step)
+
+    def _rule(self, q: ScalarLike) -> tuple[LineRule, Array]:
+        rule = line_rule(q, self.kinks(), self.line_size)
+        return rule, jnp.sqrt(jnp.asarray(q, dtype=float)) * rule.z
+
+    def _unless_jumping(self, value: Array) -> Array:
+        """Return `value`, or inf if φ jumps: then φ' has a Dirac mass."""
+        for jump in self.jumps():
+            value = jnp.where(jump == 0, value, jnp.inf)
+        return value
+
+    def mean(self, q: ScalarLike) -> Array:
+        """Return E φ(u)."""
+        rule, u = self._rule(q)
+        return rule.mean(self(u))
+
+    def second_moment(self, q: ScalarLike) -> Array:
+        """Return E φ(u)²."""
+        rule, u = self._rule(q)
+        return rule.mean(self(u) ** 2)
+
+    def slope_moment(self, q: ScalarLike, power: int) -> Array:
+        """Return E φ'(u)^power; inf if φ jumps."""
+        rule, u = self._rule(q)
+        return self._unless_jumping(rule.mean(self.slope(u) ** power))
+
+    def variance_slope(self, q: ScalarLike) -> Array:
+        """Return dE φ(u)²/dq for q > 0, Dirac masses of φ' and φ'' included.
+
+        By Stein's lemma this is E[z φ φ']/√q and also E[(z² - 1) φ²]/(2q). The second loses
+        digits where φ is nearly constant over the Gaussian, the first where φ saturates.
+        """
+        q = jnp.maximum(jnp.asarray(q, dtype=float), TINY)
+        root = jnp.sqrt(q)
+        rule, u = self._rule(q)
+        values = self(u)
+        # E z = 0: what is subtracted changes nothing but the rounding at small q.
+        still = self(jnp.zeros_like(root)) * self.slope(jnp.zeros_like(root))
+        narrow = rule.mean(rule.z * (values * self.slope(u) - still) / root)
+        for kink, jump in zip(self.kinks(), self.jumps(), strict=True):
+            middle = (self._limit(self, kink, 1) + self._limit(self, kink, -1)) / 2
+            narrow += jump * middle * (kink / root) * normal_density(kink / root) / q
+        wide = rule.mean((rule.z**2 - 1) * values**2) / (2 * q)
+        return jnp.where(q > 1, wide, narrow)
+
+    def edge_deficit(self, q: ScalarLike) -> Array:
+        """Return q E φ'² - E φ², with its relative accuracy kept as q → 0.
+
+        Subtracting from φ its mean and its linear part (E φ') u leaves a remainder r with
+        q E φ'² - E φ² = q E r'² - E r² - (E φ)², free of the large terms that cancel.
+        """
+        rule, u = self._rule(q)
+        values, slopes = self(u), self.slope(u)
+        mean, linear = rule.mean(values), rule.mean(slopes)
+        remainder, bend = values - mean - linear * u, slopes - linear
+        deficit = q * rule.sum(bend**2) - rule.sum(remainder**2) - mean**2
+        # What certifies φ and φ' certifies r, which at small q is rounding on top of them.
+        resolved = jnp.isfinite(rule.mean(values**2) + rule.mean(slopes**2))
+        return self._unless_jumping(jnp.where(resolved, deficit, jnp.nan))
+
+    def covariance(self, q1: ScalarLike, q2: ScalarLike, epsilon: ScalarLike) -> Array:
+        """Return E φ(u1) φ(u2)."""
+        scale = jnp.sqrt(self.second_moment(q1) * self.second_moment(q2))
+        sums = pair_sums(lambda p: self(p.u1) * self(p.u2), q1, q2, epsilon, self.kinks())
+        return sums.certified(scale)
+
+    def slope_covariance(self, q1: ScalarLike, q2: ScalarLike, epsilon: ScalarLike) -> Array:
+        """Return E φ'(u1) φ'(u2); inf if φ jumps."""
+        scale = jnp.sqrt(self.slope_moment(q1, 2) * self.slope_moment(q2, 2))
+        sums = pair_sums(
+            lambda p: self.slope(p.u1) * self.slope(p.u2), q1, q2, epsilon, self.kinks()
+        )
+        return self._unless_jumping(sums.certified(scale))
+
+    def separation(
+        self, q1: ScalarLike, q2: ScalarLike, epsilon: ScalarLike, s: ScalarLike, t: ScalarLike
+    ) -> Array:
+        """Return E (s φ(u1) - t φ(u2))² / 2."""
+
+        def integrand(pair: Pair) -> Array:
+            return jnp.square(s * self(pair.u1) - t * self(pair.u2)) / 2
+
+        scale = jnp.square(s) * self.second_moment(q1) + jnp.square(t) * self.second_moment(q2)
+        return pair_sums(integrand, q1, q2, epsilon, self.kinks()).certified(scale)
+
+    def decorrelation(self, q: ScalarLike, epsilon: ScalarLike) -> Array:
+        """Return E (φ(u1) - φ(u2))² / (2qε), relatively accurate however small ε is.
+
+        With D the divided difference (φ(u1) - φ(u2))/(u1 - u2), this is E[z2² D²]. As ε → 0
+        it tends to E φ'².
+        """
+        epsilon = jnp.maximum(jnp.asarray(epsilon, dtype=float), TINY)
+        root = jnp.sqrt(jnp.asarray(q, dtype=float))
+
+        def by(quotient: Callable[[Pair], Array]) -> Array:
+            def integrand(pair: Pair) -> Array:
+                return (pair.z2 * quotient(pair)) ** 2
+
+            sums = pair_sums(integrand, q, q, epsilon, self.kinks(), symmetric=True)
+            return sums.certified(self.slope_moment(q, 2))
+
+        return jax.lax.cond(
+            root * jnp.sqrt(epsilon / 2) < CLOSE,
+            lambda: by(self._mean_slope),
+            lambda: by(self._quotient),
+        )
+
+    def _quotient(self, pair: Pair) -> Array:
+        apart = pair.difference
+        return (self(pair.u1) - self(pair.u2)) / jnp.where(apart == 0, 1.0, apart)
+
+    def _mean_slope(self, pair: Pair) -> Array:
+        """Return the divided difference of φ as the mean of φ' between u1 and u2."""
+        apart = jnp.where(pair.difference == 0, 1.0, pair.difference)
+        cuts = [jnp.zeros_like(apart), jnp.ones_like(apart)]
+        inner = [jnp.clip((k - pair.u2) / apart, 0.0, 1.0) for k in self.kinks()]
+        if inner:
+            ordered = jnp.sort(jnp.stack(inner, axis=-1), axis=-1)
+            cuts[1:1] = [ordered[..., i] for i in range(len(inner))]
+        mean = jnp.zeros_like(apart)
+        for start, stop in zip(cuts, cuts[1:], strict=False):
+            for node, weight in zip(LEGENDRE_NODES, LEGENDRE_WEIGHTS, strict=True):
+                at = start + (stop - start) * (1 + node) / 2
+                mean += (stop - start) * weight / 2 * self.slope(pair.u2 + at * apart)
+        return mean
+
+    def __mul__(self, factor: ScalarLike) -> "Activation":
+        return Sum((factor,), (self,))
+
+    __rmul__ = __mul__
+
+    def __neg__(self) -> "Activation":
+        return -1.0 * self
+
+    def __add__(self, other: "Activation") -> "Activation":
+        return Sum((1.0, 1.0), (self, other))
+
+    def __sub__(self, other: "Activation") -> "Activation":
+        return self + -other
+
+
+@struct
+class Sum(Activation):
+    """Σ_i w_i φ_i(x)."""
+
+    weights: tuple[ScalarLike, ...]
+    terms: tuple[Activation, ...]
+
+    def __call__(self, x: Array) -> Array:
+        return sum(w * phi(x) for w, phi in zip(self.weights, self.terms, strict=True))
+
+    def kinks(self) -> tuple[ScalarLike, ...]:
+        return merge(*(phi.kinks() for phi in self.terms))
+
+
+def merge(*kinks: tuple[ScalarLike, ...]) -> tuple[ScalarLike, ...]:
+    """Return the union of kinks; only those known to be equal numbers are joined."""
+    known: dict[float, None] = {}
+    traced: list[ScalarLike] = []
+    for kink in (k for group in kinks for k in group):
+        if isinstance(kink, int | float):
+            known[float(kink)] = None
+        else:
+            traced.append(kink)
+    return (*known, *traced)
+
+
+class PiecewiseLinear(Activation):
+    """A continuous, piecewise linear φ: its correlation map is a one-dimensional integral."""
+
+    def slope_covariance(self, q1: ScalarLike, q2: ScalarLike, epsilon: ScalarLike) -> Array:
+        def closed() -> Array:
+            return self.slope_moment(q1, 2) - self._plackett(q1, epsilon)[0]
+
+        def general() -> Array:
+            return super(PiecewiseLinear, self).slope_covariance(q1, q2, epsilon)
+
+        return jax.lax.cond(jnp.asarray(q1) == q2, closed, general)
+
+    def decorrelation(self, q: ScalarLike, epsilon: ScalarLike) -> Array:
+        return self.slope_moment(q, 2) - self._plackett(q, epsilon)[1]
+
+    def _plackett(self, q: ScalarLike, epsilon: ScalarLike) -> tuple[Array, Array]:
+        return plackett(self.kinks(), self.slope_jumps(), q, epsilon)
+
+
+activations: Registry[type[Activation]] = Registry("activation")
+
+
+def register_activation(
+    name: str, *aliases: str, formula: str, source: str
+) -> Callable[[type[Activation]], type[Activation]]:
+    """Return a decorator that makes a class an activation known by `name` and `aliases`."""
+
+    def decorator(cls: type[Activation]) -> type[Activation]:
+        record = struct(cls)
+        record.name, record.formula, record.source = name, formula, source
+        return activations.register(name, *aliases)(record)
+
+    return decorator
+
+
+def activation(name: str, **params: ScalarLike) -> Activation:
+    """Return the activation registered under `name`, with its parameters.
+
+    Raises `MeanFieldError` for an unknown name or parameter, or a value outside its domain.
+
+    >>> activation("shtanh", a=2.0).kinks()
+    (-2.0, 2.0)
+    """
+    cls = activations[name]
+    legal = cls.parameters()
+    for key in params:
+        if key not in legal:
+            takes = ", ".join(f"{k} {v[1]}" for k, v in legal.items()) or "none"
+            raise MeanFieldError(f"{name} has no parameter {key!r}; its parameters: {takes}")
+    return cls(**params)

@@ -1,0 +1,45 @@
+"""Activations made from activations; kinks follow.
+
+Sums are written with operators: `0.5 * phi1 + 2.0 * phi2`.
+"""
+
+import jax.numpy as jnp
+
+from meanfield._struct import struct
+from meanfield.activations.base import Activation, Sum, parameter
+from meanfield.typing import Array, ScalarLike
+
+
+@struct
+class Affine(Activation):
+    """gain·φ(rate·(x - centre)) + offset."""
+
+    phi: Activation
+    rate: ScalarLike = parameter(1.0, "not 0", lambda value: value != 0)
+    centre: ScalarLike = 0.0
+    gain: ScalarLike = 1.0
+    offset: ScalarLike = 0.0
+
+    def __call__(self, x: Array) -> Array:
+        return self.gain * self.phi(self.rate * (x - self.centre)) + self.offset
+
+    def kinks(self) -> tuple[ScalarLike, ...]:
+        return tuple(k / self.rate + self.centre for k in self.phi.kinks())
+
+
+def scale(phi: Activation, output: ScalarLike = 1.0, input: ScalarLike = 1.0) -> Activation:
+    """Return x ↦ output·φ(input·x); `input` must not be 0."""
+    return Affine(phi, rate=input, gain=output)
+
+
+def shift(phi: Activation, input: ScalarLike = 0.0, output: ScalarLike = 0.0) -> Activation:
+    """Return x ↦ φ(x - input) + output."""
+    return Affine(phi, centre=input, offset=output)
+
+
+def centre(phi: Activation) -> Activation:
+    """Return x ↦ φ(x) - φ(0), which vanishes at 0."""
+    return Affine(phi, offset=-phi(jnp.zeros(())))
+
+
+__all__ = ["Affine", "Sum", "centre", "scale", "shift"]

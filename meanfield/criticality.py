@@ -1,0 +1,151 @@
+"""The edge of chaos: where the correlation map has slope one at c = 1.
+
+A dense layer with activation φ sends the variance q of its pre-activations to
+
+    V(q) = σw² E φ(√q z)² + σb²,
+
+and its correlation map has, at c = 1, the slope χ(q) = σw² E φ'(√q z)². The network is critical
+when V(q) = q and χ(q) = 1 [1, 2]. Both conditions are linear in (σw², σb²), so every variance
+q names exactly one candidate,
+
+    σw²(q) = 1 / E φ'²,        σb²(q) = (q E φ'² - E φ²) / E φ'².                    (*)
+
+`critical_point` evaluates (*) and `edge_of_chaos` inverts its second half. There is no
+fixed-point iteration, so the edge is as accurate as the quadrature.
+
+For a scale-invariant φ (ReLU, |x|, x) the second half of (*) vanishes identically: the edge is
+one point, σb = 0, and every variance is fixed there.
+
+References
+----------
+[1] B. Poole et al., Exponential expressivity in deep neural networks through transient
+    chaos, NeurIPS 2016, arXiv:1606.05340.
+[2] S. Schoenholz et al., Deep information propagation, ICLR 2017, arXiv:1611.01232.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from meanfield._struct import concrete, elementwise, struct
+from meanfield.activations.base import Activation
+from meanfield.errors import Status, require
+from meanfield.rootfind import close_bracket, first_bracket, implicit
+from meanfield.typing import Array, ScalarLike
+
+# |q E φ'² - E φ²| below this fraction of E φ² is rounding.
+ROUNDING = 1e-12
+# Critical variances are looked for between exp of these, at this many points.
+LOG_RANGE = (-24.0, 24.0)
+GRID_SIZE = 241
+
+
+@struct
+class CriticalPoint:
+    """A critical network: variance `q`, its standard deviations, `slope` V'(q), a status."""
+
+    q: Array
+    sigma_w: Array
+    sigma_b: Array
+    slope: Array
+    status: Array
+
+
+def critical_point(phi: Activation, q: ScalarLike) -> CriticalPoint:
+    """Return the critical network whose fixed-point variance is q > 0.
+
+    Arguments broadcast. The status is NO_SOLUTION where (*) asks for a negative bias variance,
+    NOT_CONVERGED where an expectation is unresolved. Differentiable.
+    """
+    if concrete(q):
+        require(np.isfinite(q) & (np.asarray(q) > 0), "q", q, "a finite variance > 0")
+    return _critical_point(phi, q)
+
+
+def edge_of_chaos(phi: Activation, sigma_b: ScalarLike) -> CriticalPoint:
+    """Return the critical network with biases of standard deviation `sigma_b` >= 0.
+
+    Arguments broadcast. Where several exist, it is the one of smallest q. For an activation
+    that is scale-invariant every q is fixed at σb = 0, and q = 1 stands for them; where the
+    edge starts at q = 0 (σb = 0, tanh), q is 0. The status is NO_SOLUTION where no edge
+    exists at this σb, NOT_CONVERGED where the search met an unresolved expectation.
+    Differentiable by the implicit function theorem for σb > 0.
+    """
+    if concrete(sigma_b):
+        array = np.asarray(sigma_b)
+        require(np.isfinite(array) & (array >= 0), "sigma_b", sigma_b, "a finite number >= 0")
+    return _edge_of_chaos(phi, sigma_b)
+
+
+@elementwise()
+def _critical_point(phi: Activation, q: ScalarLike) -> CriticalPoint:
+    return _candidate(phi, jnp.asarray(q))
+
+
+def _candidate(phi: Activation, q: Array) -> CriticalPoint:
+    mean_slope = phi.slope_moment(q, 2)
+    bias_variance = phi.edge_deficit(q) / mean_slope
+    rounding = ROUNDING * phi.second_moment(q) / mean_slope
+    sigma_w = 1 / jnp.sqrt(mean_slope)
+    sigma_b = jnp.sqrt(jnp.where(bias_variance > rounding, bias_variance, 0.0))
+    slope = phi.variance_slope(q) / mean_slope
+    resolved = jnp.isfinite(sigma_w) & jnp.isfinite(bias_variance) & jnp.isfinite(slope)
+    exists = bias_variance >= -rounding
+    status = jnp.where(
+        resolved, jnp.where(exists, Status.OK, Status.NO_SOLUTION), Status.NOT_CONVERGED
+    )
+    return _masked(CriticalPoint(q, sigma_w, sigma_b, slope, status))
+
+
+def _masked(point: CriticalPoint) -> CriticalPoint:
+    ok = point.status == Status.OK
+    numbers = (point.q, point.sigma_w, point.sigma_b, point.slope)
+    return CriticalPoint(
+        *(jnp.where(ok, x, jnp.nan) for x in numbers), status=point.status.astype(jnp.int8)
+    )
+
+
+@elementwise()
+def _edge_of_chaos(phi: Activation, sigma_b: ScalarLike) -> CriticalPoint:
+    sigma_b = jnp.asarray(sigma_b)
+    wanted = jnp.square(sigma_b)
+
+    def bias_variance(t: Array) -> Array:
+        q = jnp.exp(t)
+        return phi.edge_deficit(q) / phi.slope_moment(q, 2)
+
+    def on_grid(t: Array) -> tuple[Array, Array]:
+        q = jnp.exp(t)
+        mean_slope = phi.slope_moment(q, 2)
+        return phi.edge_deficit(q) / mean_slope, phi.second_moment(q) / mean_slope
+
+    grid = jnp.linspace(*LOG_RANGE, GRID_SIZE)
+    values, scale = jax.lax.stop_gradient(jax.lax.map(on_grid, grid))
+    zero = jnp.abs(values) <= ROUNDING * scale
+    scale_invariant = (zero | jnp.isnan(values)).all() & zero.any()
+
+    def excess(t: Array) -> Array:
+        return (bias_variance(t) - wanted) * jnp.exp(-t)
+
+    bracket, crosses = first_bracket(grid, values - wanted)
+    t = close_bracket(excess, bracket)
+    t = implicit(t, *jax.jvp(excess, (t,), (jnp.ones_like(t),)))
+
+    everywhere = (sigma_b == 0) & scale_invariant
+    from_zero = (sigma_b == 0) & (values[0] > 0) & ~scale_invariant
+    crosses = crosses & ~scale_invariant & ~from_zero
+    q = jnp.where(everywhere, 1.0, jnp.where(crosses, jnp.exp(t), jnp.exp(grid[0])))
+    point = _candidate(phi, q)
+
+    exists = everywhere | from_zero | crosses
+    blind = jnp.isnan(values).any() & ~scale_invariant
+    absent = jnp.where(blind, Status.NOT_CONVERGED, Status.NO_SOLUTION)
+    return _masked(
+        CriticalPoint(
+            q=jnp.where(from_zero, 0.0, q),
+            sigma_w=point.sigma_w,
+            sigma_b=sigma_b,
+            slope=point.slope,
+            status=jnp.where(exists, point.status, absent),
+        )
+    )

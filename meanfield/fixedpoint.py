@@ -1,0 +1,145 @@
+"""Where do variances and correlations settle, and are they stable there?
+
+A variance q* is fixed when V(q*) = q*; it attracts when |V'(q*)| < 1. Iterating V from q0
+ends at the nearest fixed point on the side to which V moves it. That point is found on a
+logarithmic grid and polished, not iterated to: near criticality iteration takes 10⁵ steps.
+
+At q*, c = 1 is a fixed point of the correlation map of slope χ1 [1]. If χ1 ≤ 1 it is the limit
+of all correlations; if χ1 > 1, the limit is the root of ε'(ε)/ε = 1 in (0, 1].
+
+References
+----------
+[1] B. Poole et al., Exponential expressivity in deep neural networks through transient
+    chaos, NeurIPS 2016, arXiv:1606.05340.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from meanfield._struct import elementwise, struct
+from meanfield.errors import Status
+from meanfield.layers import Covariance, Layer
+from meanfield.rootfind import Bracket, close_bracket, first_bracket, implicit
+from meanfield.typing import Array, ScalarLike
+
+# Variances are looked for on this grid in log q, away from the start: 28 decades.
+GRID_STEP = 0.25
+GRID_SIZE = 257
+# Plain iterations before the direction is read off: they leave transients of maps that are
+# not monotone.
+WARM_UP = 60
+# A relative change below this is rounding: the variance is fixed as it is.
+ROUNDING = 1e-13
+# A correlation slope this close to 1 is 1: on the edge, c = 1 is the limit.
+ON_EDGE = 1e-12
+LOG_FINEST_EPSILON = -69.0
+
+
+@struct
+class SteadyState:
+    """A fixed variance `q`, the `slope` V'(q), `chi` = χ1, and a status."""
+
+    q: Array
+    slope: Array
+    chi: Array
+    status: Array
+
+
+@elementwise()
+def steady_state(layer: Layer, q0: ScalarLike = 1.0) -> SteadyState:
+    """Return the fixed point of the variance that an input of variance q0 > 0 reaches.
+
+    All arguments broadcast. The status is OK; VANISHES where the variance decays to zero
+    (then q = 0 and the rest is the limit there); DIVERGES where it grows for ever; NONFINITE
+    where V overflows; NOT_CONVERGED where V is unresolved or the iteration does not settle.
+    Differentiable by the implicit function theorem.
+    """
+    def iterate(_: int, state: tuple[Array, Array]) -> tuple[Array, Array]:
+        return state[1], layer.variance(state[1])
+
+    # One more step than WARM_UP: the start stands in for its own predecessor.
+    warm, after = jax.lax.fori_loop(0, WARM_UP + 1, iterate, (jnp.asarray(q0), jnp.asarray(q0)))
+    escaped = ~(jnp.isfinite(after) & (after > 0))
+    warm, after = jax.lax.stop_gradient((warm, after))
+    still = ~escaped & (jnp.abs(after - warm) <= ROUNDING * warm)
+    rising = jnp.where(jnp.isnan(after) | jnp.isinf(after), True, after > warm)
+    start = jnp.log(jnp.where(escaped, jax.lax.stop_gradient(q0), warm))
+
+    def excess(t: Array) -> Array:
+        # log V - t: finite, and of one sign with V - q, however large or small q is.
+        return jnp.log(layer.variance(jnp.exp(t))) - t
+
+    grid = start + jnp.where(rising, GRID_STEP, -GRID_STEP) * jnp.arange(GRID_SIZE)
+    values = jax.lax.stop_gradient(jax.lax.map(excess, grid))
+    bracket, crosses = first_bracket(grid, values)
+    root = jnp.exp(close_bracket(excess, bracket))
+
+    found = still | crosses
+    fades = ~found & ~rising & ~jnp.isnan(values).any()
+    q = jax.lax.stop_gradient(jnp.where(still, warm, jnp.where(crosses, root, jnp.exp(grid[-1]))))
+    slope, chi = layer.variance_slope(q), layer.moments(q).mean
+    # Where V' is 1 to rounding every variance is fixed: none moves with the parameters.
+    gap = jnp.where(jnp.abs(1 - slope) < 1e-9, 0.0, 1 - slope)
+    q = jnp.where(fades, 0.0, implicit(q, q - layer.variance(q), gap))
+    slope, chi = layer.variance_slope(q), layer.moments(q).mean
+
+    resolved = jnp.isfinite(q) & jnp.isfinite(slope) & jnp.isfinite(chi)
+    settles = resolved & (jnp.abs(slope) <= 1 + 1e-9)
+    absent = jnp.where(
+        jnp.isinf(values).any() & rising,
+        Status.NONFINITE,
+        jnp.where(jnp.isnan(values).any() | ~rising, Status.NOT_CONVERGED, Status.DIVERGES),
+    )
+    status = jnp.where(
+        fades & resolved,
+        Status.VANISHES,
+        jnp.where(found, jnp.where(settles, Status.OK, Status.NOT_CONVERGED), absent),
+    )
+    known = (status == Status.OK) | (status == Status.VANISHES)
+    q, slope, chi = (jnp.where(known, x, jnp.nan) for x in (q, slope, chi))
+    return SteadyState(q, slope, chi, status.astype(jnp.int8))
+
+
+@struct
+class CorrelationFixedPoint:
+    """The limit `c` = 1 - `epsilon` of correlations, the map's `slope` there, a status."""
+
+    c: Array
+    epsilon: Array
+    slope: Array
+    status: Array
+
+
+@elementwise()
+def correlation_fixed_point(layer: Layer, q0: ScalarLike = 1.0) -> CorrelationFixedPoint:
+    """Return the stable fixed point of the correlation map at the steady state of q0.
+
+    On the edge and in the ordered phase it is c = 1. The status is that of the steady state,
+    or NOT_CONVERGED. Differentiable where c < 1.
+    """
+    state = steady_state(layer, q0)
+    return _correlation_fixed_point(layer, state)
+
+
+def _correlation_fixed_point(layer: Layer, state: SteadyState) -> CorrelationFixedPoint:
+    q = jnp.where(state.status == Status.OK, state.q, 1.0)
+    chaotic = (state.status == Status.OK) & (state.chi > 1 + ON_EDGE)
+
+    def growth(t: Array) -> Array:
+        return jnp.log(layer.propagate(Covariance(q, q, jnp.exp(t))).epsilon) - t
+
+    def below_one() -> tuple[Array, Array]:
+        # ε'/ε falls from χ1 at ε = 0 to at most 1 at ε = 1, since C(0) >= 0.
+        ends = (jnp.asarray(LOG_FINEST_EPSILON), jnp.zeros(()))
+        t = close_bracket(growth, Bracket(*ends, jnp.log(state.chi), -jnp.ones(())))
+        residual, slope = jax.jvp(growth, (t,), (jnp.ones_like(t),))
+        return jnp.exp(implicit(t, residual, slope)), 1 + slope
+
+    def at_one() -> tuple[Array, Array]:
+        return jnp.zeros(()), jnp.asarray(state.chi, dtype=float)
+
+    epsilon, slope = jax.lax.cond(chaotic, below_one, at_one)
+    lost = (state.status == Status.OK) & ~(jnp.isfinite(epsilon) & jnp.isfinite(slope))
+    status = jnp.where(lost, jnp.int8(Status.NOT_CONVERGED), state.status)
+    epsilon, slope = (jnp.where(status == Status.OK, x, jnp.nan) for x in (epsilon, slope))
+    return CorrelationFixedPoint(1.0 - epsilon, epsilon, slope, status)

@@ -1,0 +1,56 @@
+"""The first two moments of the squared singular values of a deep network's Jacobian.
+
+Where every layer sees the variance q, with layer mean χ and relative variance v [1],
+
+    m1 = χ^L,        m2 = m1² (1 + L v),        variance m2 - m1² = L v m1².
+
+For a dense layer v = μ2/μ1² - 1 - s1 with μ_k = E φ'(√q z)^(2k), and s1 = -1 for Gaussian, 0 for
+orthogonal weights: eqs (12) and (13) of [2].
+
+References
+----------
+[1] J. Pennington, S. Schoenholz, S. Ganguli, The emergence of spectral universality in deep
+    networks, AISTATS 2018, arXiv:1802.09979.
+[2] M. Murray, V. Abrol, J. Tanner, Activation function design for deep networks:
+    linearity and effective initialisation, arXiv:2105.07741 (2021).
+"""
+
+import jax.numpy as jnp
+
+from meanfield._struct import elementwise, struct
+from meanfield.errors import Status
+from meanfield.layers import Layer
+from meanfield.typing import Array, ScalarLike
+
+
+@struct
+class JacobianMoments:
+    """Moments of the squared singular values, and their logarithms for deep networks."""
+
+    m1: Array
+    m2: Array
+    variance: Array
+    log_m1: Array
+    log_m2: Array
+    log_variance: Array
+    status: Array
+
+
+@elementwise()
+def jacobian_moments(layer: Layer, q: ScalarLike, depth: ScalarLike) -> JacobianMoments:
+    """Return the moments for `depth` >= 1 repetitions of a layer at fixed variance q > 0.
+
+    Arguments broadcast. Where m1 or m2 leaves double precision its logarithm still holds. The
+    status is NONFINITE where φ jumps, NOT_CONVERGED where an expectation is unresolved.
+    """
+    moments = layer.moments(q)
+    log_m1 = depth * jnp.log(moments.mean)
+    spread = depth * moments.relative_variance
+    log_m2 = 2 * log_m1 + jnp.log1p(spread)
+    log_variance = 2 * log_m1 + jnp.log(spread)
+    known = jnp.isfinite(moments.mean) & jnp.isfinite(moments.relative_variance)
+    infinite = jnp.isinf(moments.mean)
+    bad = jnp.where(infinite, Status.NONFINITE, Status.NOT_CONVERGED)
+    values = (jnp.exp(x) for x in (log_m1, log_m2, log_variance))
+    fields = (jnp.where(known, x, jnp.nan) for x in (*values, log_m1, log_m2, log_variance))
+    return JacobianMoments(*fields, status=jnp.where(known, Status.OK, bad).astype(jnp.int8))

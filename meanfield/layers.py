@@ -1,0 +1,255 @@
+"""Layers in the infinite-width limit: one description, several readings.
+
+A dense layer h = W φ(·) + b with random weights and biases sends the covariance of
+pre-activations of two inputs to
+
+    q_i' = σw² E φ(u_i)² + σb²,        q12' = σw² E φ(u1) φ(u2) + σb²,
+
+and the squared singular values of its Jacobian have mean χ = σw² E φ'(u)² and relative
+variance E φ'⁴/(E φ'²)² - 1 - s1, where s1 = -1 for Gaussian and 0 for orthogonal weights
+[1, 2]. In a composition means multiply and relative variances add.
+
+A pair of inputs travels as (q1, q2, ε) with ε = 1 - c, so that nothing is lost as
+correlations approach one:
+
+    ε' = ½ E (h1/√q1' - h2/√q2')²,
+
+a mean of squares, which for q1 = q2 = q is σw² (q/q') ε E(φ(u1) - φ(u2))²/(2qε).
+
+References
+----------
+[1] B. Poole et al., Exponential expressivity in deep neural networks through transient
+    chaos, NeurIPS 2016, arXiv:1606.05340.
+[2] J. Pennington, S. Schoenholz, S. Ganguli, The emergence of spectral universality in deep
+    networks, AISTATS 2018, arXiv:1802.09979.
+"""
+
+import abc
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from meanfield._struct import concrete, static, struct
+from meanfield.activations.base import Activation
+from meanfield.errors import MeanFieldError, require
+from meanfield.gaussian import TINY
+from meanfield.typing import Array, ScalarLike
+
+Ensemble = Literal["gaussian", "orthogonal"]
+S1 = {"gaussian": -1.0, "orthogonal": 0.0}
+
+
+@struct
+class Covariance:
+    """Two inputs' variances q1, q2 and `epsilon` = 1 - correlation, in [0, 2]."""
+
+    q1: ScalarLike
+    q2: ScalarLike
+    epsilon: ScalarLike
+
+    @classmethod
+    def of(cls, q1: ScalarLike, q2: ScalarLike, q12: ScalarLike) -> "Covariance":
+        """Return the covariance with off-diagonal entry q12, |q12| ≤ √(q1 q2)."""
+        root = jnp.sqrt(jnp.maximum(jnp.asarray(q1, dtype=float) * q2, TINY))
+        return cls(q1, q2, jnp.clip((root - q12) / root, 0.0, 2.0))
+
+    @property
+    def c(self) -> Array:
+        """The correlation."""
+        return 1.0 - jnp.asarray(self.epsilon)
+
+    @property
+    def q12(self) -> Array:
+        """The covariance."""
+        return jnp.sqrt(jnp.asarray(self.q1) * self.q2) * self.c
+
+
+@struct
+class Moments:
+    """Mean and relative variance of the squared singular values of a Jacobian."""
+
+    mean: Array
+    relative_variance: Array
+
+
+class Layer(abc.ABC):
+    """A map of Gaussian pre-activations to Gaussian pre-activations."""
+
+    @abc.abstractmethod
+    def variance(self, q: ScalarLike) -> Array:
+        """Return the variance V(q) that follows q."""
+
+    @abc.abstractmethod
+    def variance_slope(self, q: ScalarLike) -> Array:
+        """Return V'(q)."""
+
+    @abc.abstractmethod
+    def propagate(self, pair: Covariance) -> Covariance:
+        """Return the covariance that follows `pair`."""
+
+    @abc.abstractmethod
+    def correlation_slope(self, q: ScalarLike, epsilon: ScalarLike) -> Array:
+        """Return dc'/dc for two inputs of variance q and correlation 1 - epsilon."""
+
+    @abc.abstractmethod
+    def moments(self, q: ScalarLike) -> Moments:
+        """Return the moments of the Jacobian for an input of variance q."""
+
+    def covariance(self, q1: ScalarLike, q2: ScalarLike, q12: ScalarLike) -> Array:
+        """Return the off-diagonal covariance that follows q12, |q12| ≤ √(q1 q2)."""
+        if concrete(q1, q2, q12):
+            bound = np.sqrt(np.asarray(q1, dtype=float) * np.asarray(q2))
+            legal = np.abs(np.asarray(q12)) <= bound * (1 + 1e-12)
+            require(legal, "q12", q12, "at most √(q1·q2) in size")
+        return self.propagate(Covariance.of(q1, q2, q12)).q12
+
+    def __rshift__(self, after: "Layer") -> "Layer":
+        return Serial((self, after))
+
+
+@struct
+class Dense(Layer):
+    """A dense layer; `sigma_w`²/N and `sigma_b`² are the variances of weights and biases."""
+
+    phi: Activation
+    sigma_w: ScalarLike
+    sigma_b: ScalarLike = 0.0
+    ensemble: Ensemble = static(default="gaussian")
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.phi, Activation):
+            raise MeanFieldError(
+                f"phi = {self.phi!r} is not legal; it must be an Activation: "
+                "activation(name) or from_callable(function)"
+            )
+        if self.ensemble not in S1:
+            raise MeanFieldError(
+                f"ensemble = {self.ensemble!r} is not legal; it must be 'gaussian' or 'orthogonal'"
+            )
+        for name in ("sigma_w", "sigma_b"):
+            value = getattr(self, name)
+            if concrete(value):
+                array = np.asarray(value)
+                require(np.isfinite(array) & (array >= 0), name, value, "a finite number >= 0")
+
+    def variance(self, q: ScalarLike) -> Array:
+        return jnp.square(self.sigma_w) * self.phi.second_moment(q) + jnp.square(self.sigma_b)
+
+    def variance_slope(self, q: ScalarLike) -> Array:
+        return jnp.square(self.sigma_w) * self.phi.variance_slope(q)
+
+    def correlation_slope(self, q: ScalarLike, epsilon: ScalarLike) -> Array:
+        gain = jnp.square(self.sigma_w) * q / self.variance(q)
+        return gain * self.phi.slope_covariance(q, q, epsilon)
+
+    def propagate(self, pair: Covariance) -> Covariance:
+        v1, v2 = self.variance(pair.q1), self.variance(pair.q2)
+        weight = jnp.square(self.sigma_w)
+
+        def equal() -> Array:
+            gain = weight * pair.q1 / v1
+            return gain * pair.epsilon * self.phi.decorrelation(pair.q1, pair.epsilon)
+
+        def unequal() -> Array:
+            s1, s2 = 1 / jnp.sqrt(v1), 1 / jnp.sqrt(v2)
+            apart = self.phi.separation(pair.q1, pair.q2, pair.epsilon, s1, s2)
+            return weight * apart + jnp.square(self.sigma_b * (s1 - s2)) / 2
+
+        epsilon = jax.lax.cond(jnp.asarray(pair.q1) == pair.q2, equal, unequal)
+        return Covariance(v1, v2, epsilon)
+
+    def moments(self, q: ScalarLike) -> Moments:
+        mu1, mu2 = self.phi.slope_moment(q, 2), self.phi.slope_moment(q, 4)
+        return Moments(jnp.square(self.sigma_w) * mu1, mu2 / mu1**2 - 1 - S1[self.ensemble])
+
+
+@struct
+class Serial(Layer):
+    """Layers one after another, the first one first."""
+
+    layers: tuple[Layer, ...]
+
+    def variance(self, q: ScalarLike) -> Array:
+        for layer in self.layers:
+            q = layer.variance(q)
+        return jnp.asarray(q)
+
+    def variance_slope(self, q: ScalarLike) -> Array:
+        slope = jnp.ones(())
+        for layer in self.layers:
+            slope, q = slope * layer.variance_slope(q), layer.variance(q)
+        return slope
+
+    def propagate(self, pair: Covariance) -> Covariance:
+        for layer in self.layers:
+            pair = layer.propagate(pair)
+        return pair
+
+    def correlation_slope(self, q: ScalarLike, epsilon: ScalarLike) -> Array:
+        slope, pair = jnp.ones(()), Covariance(q, q, epsilon)
+        for layer in self.layers:
+            slope = slope * layer.correlation_slope(pair.q1, pair.epsilon)
+            pair = layer.propagate(pair)
+        return slope
+
+    def moments(self, q: ScalarLike) -> Moments:
+        mean, relative_variance = jnp.ones(()), jnp.zeros(())
+        for layer in self.layers:
+            next_ = layer.moments(q)
+            mean = mean * next_.mean
+            relative_variance = relative_variance + next_.relative_variance
+            q = layer.variance(q)
+        return Moments(mean, relative_variance)
+
+    def __rshift__(self, after: Layer) -> "Serial":
+        return Serial((*self.layers, after))
+
+
+@struct
+class Repeat(Layer):
+    """The same layer `times` times, compiled once."""
+
+    layer: Layer
+    times: int = static()
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.times, int) or self.times < 0:
+            raise MeanFieldError(f"times = {self.times!r} is not legal; it must be an integer >= 0")
+
+    def _fold(self, step, state):  # pyright: ignore[reportMissingParameterType]
+        state = jax.tree.map(lambda x: jnp.asarray(x, dtype=float), state)
+        return jax.lax.scan(lambda s, _: (step(s), None), state, length=self.times)[0]
+
+    def variance(self, q: ScalarLike) -> Array:
+        return self._fold(self.layer.variance, q)
+
+    def variance_slope(self, q: ScalarLike) -> Array:
+        def step(state: tuple[Array, Array]) -> tuple[Array, Array]:
+            slope, q = state
+            return slope * self.layer.variance_slope(q), self.layer.variance(q)
+
+        return self._fold(step, (1.0, q))[0]
+
+    def propagate(self, pair: Covariance) -> Covariance:
+        return self._fold(self.layer.propagate, pair)
+
+    def correlation_slope(self, q: ScalarLike, epsilon: ScalarLike) -> Array:
+        def step(state: tuple[Array, Covariance]) -> tuple[Array, Covariance]:
+            slope, pair = state
+            slope = slope * self.layer.correlation_slope(pair.q1, pair.epsilon)
+            return slope, self.layer.propagate(pair)
+
+        return self._fold(step, (1.0, Covariance(q, q, epsilon)))[0]
+
+    def moments(self, q: ScalarLike) -> Moments:
+        def step(state: tuple[Moments, Array]) -> tuple[Moments, Array]:
+            total, q = state
+            next_ = self.layer.moments(q)
+            total = Moments(
+                total.mean * next_.mean, total.relative_variance + next_.relative_variance
+            )
+            return total, self.layer.variance(q)
+
+        return self._fold(step, (Moments(1.0, 0.0), q))[0]
