@@ -18,7 +18,7 @@ import jax.numpy as jnp
 
 from meanfield._struct import elementwise, struct
 from meanfield.errors import Status
-from meanfield.layers import Covariance, Layer
+from meanfield.layers import Layer
 from meanfield.rootfind import Bracket, close_bracket, first_bracket, implicit
 from meanfield.typing import Array, ScalarLike
 
@@ -118,15 +118,16 @@ def correlation_fixed_point(layer: Layer, q0: ScalarLike = 1.0) -> CorrelationFi
     or NOT_CONVERGED. Differentiable where c < 1.
     """
     state = steady_state(layer, q0)
-    return _correlation_fixed_point(layer, state)
+    return limit_correlation(layer, state)
 
 
-def _correlation_fixed_point(layer: Layer, state: SteadyState) -> CorrelationFixedPoint:
+def limit_correlation(layer: Layer, state: SteadyState) -> CorrelationFixedPoint:
+    """Return the limit of correlations for a scalar steady state that is known."""
     q = jnp.where(state.status == Status.OK, state.q, 1.0)
     chaotic = (state.status == Status.OK) & (state.chi > 1 + ON_EDGE)
 
     def growth(t: Array) -> Array:
-        return jnp.log(layer.propagate(Covariance(q, q, jnp.exp(t))).epsilon) - t
+        return jnp.log(layer.decorrelation(q, jnp.exp(t))) - t
 
     def below_one() -> tuple[Array, Array]:
         # ε'/ε falls from χ1 at ε = 0 to at most 1 at ε = 1, since C(0) >= 0.

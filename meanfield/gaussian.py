@@ -39,12 +39,12 @@ Kinks = Sequence[ScalarLike]
 
 # A cut beyond this is moved here: a feature out there has probability below 2e-17.
 CLIP = 8.5
-# Nodes per piece. 193 leave 1e-15 in every functional of tanh up to q = 1e6; 97 x 97 leave
+# Nodes per piece. 193 leave 1e-15 in every functional of tanh up to q = 1e6; 105 x 105 leave
 # 1e-14 in pair expectations, 1e-12 in those of discontinuous functions.
 LINE_SIZE = 193
-PLANE_SIZE = 97
+PLANE_SIZE = 105
 # Without kinks there are few pieces, and the outer rule can afford more nodes.
-SMOOTH_EXTRA = 32
+SMOOTH_EXTRA = 24
 # Outer grading follows the layer of width β around a kink down to this width, unless all
 # kinks are further out than REMOTE, where their probability is below 1e-13.
 FINEST_LAYER = 2e-5

@@ -90,6 +90,10 @@ class Layer(abc.ABC):
         """Return the covariance that follows `pair`."""
 
     @abc.abstractmethod
+    def decorrelation(self, q: ScalarLike, epsilon: ScalarLike) -> Array:
+        """Return the ε' that follows two inputs of variance q and correlation 1 - epsilon."""
+
+    @abc.abstractmethod
     def correlation_slope(self, q: ScalarLike, epsilon: ScalarLike) -> Array:
         """Return dc'/dc for two inputs of variance q and correlation 1 - epsilon."""
 
@@ -144,20 +148,24 @@ class Dense(Layer):
         gain = jnp.square(self.sigma_w) * q / self.variance(q)
         return gain * self.phi.slope_covariance(q, q, epsilon)
 
+    def decorrelation(self, q: ScalarLike, epsilon: ScalarLike) -> Array:
+        gain = jnp.square(self.sigma_w) * q / self.variance(q)
+        return gain * epsilon * self.phi.decorrelation(q, epsilon)
+
     def propagate(self, pair: Covariance) -> Covariance:
         v1, v2 = self.variance(pair.q1), self.variance(pair.q2)
-        weight = jnp.square(self.sigma_w)
-
-        def equal() -> Array:
-            gain = weight * pair.q1 / v1
-            return gain * pair.epsilon * self.phi.decorrelation(pair.q1, pair.epsilon)
 
         def unequal() -> Array:
             s1, s2 = 1 / jnp.sqrt(v1), 1 / jnp.sqrt(v2)
             apart = self.phi.separation(pair.q1, pair.q2, pair.epsilon, s1, s2)
-            return weight * apart + jnp.square(self.sigma_b * (s1 - s2)) / 2
+            shifted = jnp.square(self.sigma_b * (s1 - s2)) / 2
+            return jnp.square(self.sigma_w) * apart + shifted
 
-        epsilon = jax.lax.cond(jnp.asarray(pair.q1) == pair.q2, equal, unequal)
+        epsilon = jax.lax.cond(
+            jnp.asarray(pair.q1) == pair.q2,
+            lambda: self.decorrelation(pair.q1, pair.epsilon),
+            unequal,
+        )
         return Covariance(v1, v2, epsilon)
 
     def moments(self, q: ScalarLike) -> Moments:
@@ -187,11 +195,16 @@ class Serial(Layer):
             pair = layer.propagate(pair)
         return pair
 
-    def correlation_slope(self, q: ScalarLike, epsilon: ScalarLike) -> Array:
-        slope, pair = jnp.ones(()), Covariance(q, q, epsilon)
+    def decorrelation(self, q: ScalarLike, epsilon: ScalarLike) -> Array:
         for layer in self.layers:
-            slope = slope * layer.correlation_slope(pair.q1, pair.epsilon)
-            pair = layer.propagate(pair)
+            q, epsilon = layer.variance(q), layer.decorrelation(q, epsilon)
+        return jnp.asarray(epsilon)
+
+    def correlation_slope(self, q: ScalarLike, epsilon: ScalarLike) -> Array:
+        slope = jnp.ones(())
+        for layer in self.layers:
+            slope = slope * layer.correlation_slope(q, epsilon)
+            q, epsilon = layer.variance(q), layer.decorrelation(q, epsilon)
         return slope
 
     def moments(self, q: ScalarLike) -> Moments:
@@ -235,13 +248,20 @@ class Repeat(Layer):
     def propagate(self, pair: Covariance) -> Covariance:
         return self._fold(self.layer.propagate, pair)
 
-    def correlation_slope(self, q: ScalarLike, epsilon: ScalarLike) -> Array:
-        def step(state: tuple[Array, Covariance]) -> tuple[Array, Covariance]:
-            slope, pair = state
-            slope = slope * self.layer.correlation_slope(pair.q1, pair.epsilon)
-            return slope, self.layer.propagate(pair)
+    def decorrelation(self, q: ScalarLike, epsilon: ScalarLike) -> Array:
+        def step(state: tuple[Array, Array]) -> tuple[Array, Array]:
+            q, epsilon = state
+            return self.layer.variance(q), self.layer.decorrelation(q, epsilon)
 
-        return self._fold(step, (1.0, Covariance(q, q, epsilon)))[0]
+        return self._fold(step, (q, epsilon))[1]
+
+    def correlation_slope(self, q: ScalarLike, epsilon: ScalarLike) -> Array:
+        def step(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+            slope, q, epsilon = state
+            slope = slope * self.layer.correlation_slope(q, epsilon)
+            return slope, self.layer.variance(q), self.layer.decorrelation(q, epsilon)
+
+        return self._fold(step, (1.0, q, epsilon))[0]
 
     def moments(self, q: ScalarLike) -> Moments:
         def step(state: tuple[Moments, Array]) -> tuple[Moments, Array]:

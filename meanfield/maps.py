@@ -33,13 +33,13 @@ def correlation_map(layer: Layer, q: ScalarLike, c: ScalarLike) -> Array:
     All arguments broadcast, parameters of the layer included. NaN where the expectation is not
     resolved. Differentiable. For c within 1e-6 of 1 prefer `decorrelation_map`.
     """
-    return 1.0 - layer.propagate(Covariance(q, q, 1.0 - c)).epsilon
+    return 1.0 - layer.decorrelation(q, 1.0 - c)
 
 
 @elementwise()
 def decorrelation_map(layer: Layer, q: ScalarLike, epsilon: ScalarLike) -> Array:
     """Return ε' = 1 - C(1 - ε), relatively accurate for every ε in (0, 2]."""
-    return jnp.asarray(layer.propagate(Covariance(q, q, epsilon)).epsilon)
+    return layer.decorrelation(q, epsilon)
 
 
 @elementwise()

@@ -75,7 +75,8 @@ def close_bracket(f: Callable[[Array], Array], bracket: Bracket) -> Array:
     ends = (bracket.low, bracket.high, bracket.f_low, bracket.f_high)
     state = jax.lax.stop_gradient((jnp.zeros((), int), *ends, jnp.full((), 0.5)))
     _, a, b, fa, fb, _ = jax.lax.while_loop(unfinished, step, state)
-    return jnp.where(jnp.isnan(fa), jnp.nan, jnp.where(jnp.abs(fa) < jnp.abs(fb), a, b))
+    root = jnp.where(jnp.isnan(fa), jnp.nan, jnp.where(jnp.abs(fa) < jnp.abs(fb), a, b))
+    return jax.lax.stop_gradient(root)
 
 
 def implicit(root: Array, residual: Array, slope: Array) -> Array:

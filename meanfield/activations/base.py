@@ -301,6 +301,8 @@ class PiecewiseLinear(Activation):
         def general() -> Array:
             return super(PiecewiseLinear, self).slope_covariance(q1, q2, epsilon)
 
+        if q1 is q2:
+            return closed()
         return jax.lax.cond(jnp.asarray(q1) == q2, closed, general)
 
     def decorrelation(self, q: ScalarLike, epsilon: ScalarLike) -> Array:

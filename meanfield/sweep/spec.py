@@ -1,0 +1,259 @@
+"""What a sweep is: a TOML config, read and checked.
+
+    title = "Bounds of the scaled-bounded theorem"
+    activations = ["shtanh", { name = "leaky_relu", negative_slope = 0.2 }]
+    on = "edge_of_chaos"                     # σw is solved for; without it, give its axis
+    observables = ["moment_ratio"]
+
+    [axes]
+    a = { start = 1, stop = 10, num = 10 }   # or a list, or one number
+    bias_variance = { start = 1e-4, stop = 1, num = 9, spacing = "log" }
+
+Axes are sigma_w or weight_variance = σw², sigma_b or bias_variance = σb², and parameters that
+all activations share. Unknown keys are refused, and all problems are reported at once.
+"""
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from meanfield.activations import activation, activations
+from meanfield.errors import MeanFieldError
+from meanfield.observables import observables
+
+WEIGHT_AXES = ("sigma_w", "weight_variance")
+BIAS_AXES = ("sigma_b", "bias_variance")
+# An axis longer than this is a slip of the pen.
+MAX_POINTS = 100_000
+
+Number = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class Strict(BaseModel):
+    """A table in which unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Range(Strict):
+    """Evenly or logarithmically spaced values, both ends included."""
+
+    start: Number
+    stop: Number
+    num: Annotated[int, Field(ge=2, le=MAX_POINTS)]
+    spacing: Literal["linear", "log"] = "linear"
+
+    @model_validator(mode="after")
+    def _ascends(self) -> "Range":
+        if self.stop <= self.start:
+            raise ValueError(f"stop = {self.stop:g} must be above start = {self.start:g}")
+        if self.spacing == "log" and self.start <= 0:
+            raise ValueError(f"start = {self.start:g} must be positive for log spacing")
+        return self
+
+    def values(self) -> np.ndarray:
+        if self.spacing == "linear":
+            return np.linspace(self.start, self.stop, self.num)
+        return np.logspace(np.log10(self.start), np.log10(self.stop), self.num)
+
+
+def _axis_kind(value: Any) -> str:
+    if isinstance(value, dict | Range):
+        return "range"
+    return "list" if isinstance(value, list | tuple) else "number"
+
+
+Axis = Annotated[
+    Annotated[Range, Tag("range")]
+    | Annotated[tuple[Number, ...], Tag("list"), Field(min_length=1, max_length=MAX_POINTS)]
+    | Annotated[Number, Tag("number")],
+    Discriminator(_axis_kind),
+]
+
+
+class ActivationSpec(BaseModel):
+    """An activation with fixed parameters; keys besides `name` are parameters."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    name: str
+
+    @property
+    def params(self) -> dict[str, float]:
+        return dict(self.model_extra or {})
+
+    @property
+    def label(self) -> str:
+        text = ", ".join(f"{key}={value:g}" for key, value in self.params.items())
+        return f"{self.name}({text})" if text else self.name
+
+    @model_validator(mode="after")
+    def _exists(self) -> "ActivationSpec":
+        for key, value in self.params.items():
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise ValueError(f"{key} = {value!r} must be a number")
+        activation(self.name, **self.params)
+        return self
+
+
+class SweepSpec(Strict):
+    """A whole sweep."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
+    title: str = ""
+    activations: Annotated[tuple[ActivationSpec, ...], Field(min_length=1)]
+    axes: dict[str, Axis]
+    on: Literal["edge_of_chaos"] | None = None
+    ensemble: Literal["gaussian", "orthogonal"] = "gaussian"
+    observables: tuple[str, ...] = ()
+    figures: tuple[str, ...] = ()
+    checks: tuple[str, ...] = ()
+
+    @field_validator("activations", mode="before")
+    @classmethod
+    def _names_are_activations(cls, value: Any) -> Any:
+        if isinstance(value, list | tuple):
+            return [{"name": item} if isinstance(item, str) else item for item in value]
+        return value
+
+    @field_validator("axes")
+    @classmethod
+    def _lists_ascend(cls, axes: dict[str, Axis]) -> dict[str, Axis]:
+        for name, axis in axes.items():
+            if isinstance(axis, tuple) and np.any(np.diff(axis) <= 0):
+                raise ValueError(f"{name} = {list(axis)} must ascend")
+        return axes
+
+    @field_validator("observables")
+    @classmethod
+    def _observables_exist(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            observables[name]
+        return names
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "SweepSpec":
+        labels = [spec.label for spec in self.activations]
+        if len(set(labels)) < len(labels):
+            raise ValueError(f"activations = {labels} must differ from each other")
+        self._check_axis_names()
+        self._check_sigma_axes()
+        for name in self.observables:
+            for spec in self.activations:
+                missing = set(observables[name].parameters) - set(activations[spec.name].parameters())
+                if missing:
+                    raise ValueError(
+                        f"observables: {name} needs a parameter {missing.pop()!r}, "
+                        f"which {spec.name} has not"
+                    )
+        return self
+
+    def _check_axis_names(self) -> None:
+        sigmas = (*WEIGHT_AXES, *BIAS_AXES)
+        for name in self.parameter_axes:
+            for spec in self.activations:
+                if name in spec.params:
+                    raise ValueError(f"axes.{name} is fixed already: {spec.label}")
+                if name not in activations[spec.name].parameters():
+                    known = (*sigmas, *activations[spec.name].parameters())
+                    near = difflib.get_close_matches(name, known, n=1)
+                    hint = f"did you mean {near[0]}?" if near else f"legal: {', '.join(known)}"
+                    raise ValueError(f"axes.{name} is no parameter of {spec.name}; {hint}")
+
+    def _check_sigma_axes(self) -> None:
+        for pair in (WEIGHT_AXES, BIAS_AXES):
+            given = [name for name in pair if name in self.axes]
+            if len(given) == 2:
+                raise ValueError(f"axes: give {given[0]} or {given[1]}, not both")
+            solved = self.on == "edge_of_chaos" and pair is WEIGHT_AXES
+            if solved and given:
+                raise ValueError(f"axes.{given[0]}: on the edge of chaos it is solved for")
+            if not solved and not given:
+                raise ValueError(f"axes: {pair[0]} or {pair[1]} is missing")
+            if given and self.values(given[0])[0] < 0:
+                raise ValueError(f"axes.{given[0]} must not be negative")
+
+    @property
+    def parameter_axes(self) -> tuple[str, ...]:
+        """The axes that are parameters of the activations."""
+        return tuple(n for n in self.axes if n not in (*WEIGHT_AXES, *BIAS_AXES))
+
+    def values(self, axis: str) -> np.ndarray:
+        """Return the values of an axis; a single number is an axis of length one."""
+        spec = self.axes[axis]
+        return spec.values() if isinstance(spec, Range) else np.atleast_1d(np.asarray(spec, float))
+
+    def is_fixed(self, axis: str) -> bool:
+        """Return whether an axis is one number, not a list or range."""
+        return isinstance(self.axes[axis], float)
+
+
+def config_directory() -> Path:
+    """Return where the shipped configs are: in the wheel, or beside the package's sources."""
+    package = Path(__file__).resolve().parent.parent
+    inside = package / "configs"
+    return inside if inside.is_dir() else package.parent / "configs"
+
+
+def config_names() -> list[str]:
+    """Return the names of the configs that ship with the package."""
+    return sorted(path.stem for path in config_directory().glob("*.toml"))
+
+
+def load_config(source: str | Path) -> SweepSpec:
+    """Return the sweep that a TOML file, or a shipped config's name, describes.
+
+    Raises `MeanFieldError` with every problem in it, each naming the field.
+    """
+    path = Path(source)
+    if path.suffix != ".toml":
+        names = config_names()
+        if str(source) not in names:
+            near = difflib.get_close_matches(str(source), names, n=3)
+            hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names)}"
+            raise MeanFieldError(f"unknown config {str(source)!r}; {hint} (or give a .toml file)")
+        path = config_directory() / f"{source}.toml"
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise MeanFieldError(f"config {path} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise MeanFieldError(f"config {path} is not TOML: {error}") from error
+    if "name" in table:
+        raise MeanFieldError(f"config {path}: name is not legal; the file's name is the sweep's")
+    try:
+        return SweepSpec(name=path.stem, **table)
+    except ValidationError as error:
+        problems = [_explain(problem) for problem in error.errors()]
+        raise MeanFieldError("\n".join(f"{path.name}: {text}" for text in problems)) from error
+
+
+_KINDS = {"range", "list", "number"}
+
+
+def _explain(problem: Any) -> str:
+    where = ".".join(str(part) for part in problem["loc"] if part not in _KINDS)
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "extra_forbidden":
+        table = SweepSpec if len(problem["loc"]) == 1 else Range
+        known = [key for key in table.model_fields if key != "name"]
+        near = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"legal: {', '.join(known)}"
+        return f"{where} is not a known key; {hint}"
+    if problem["type"] == "missing":
+        return f"{where} is missing"
+    if problem["type"] == "value_error":
+        return f"{where}: {message}" if where else message
+    return f"{where} = {problem['input']!r} is not legal; {message[0].lower()}{message[1:]}"
