@@ -30,14 +30,21 @@ import numpy as np
 from meanfield._struct import concrete, elementwise, struct
 from meanfield.activations.base import Activation
 from meanfield.errors import Status, require
-from meanfield.rootfind import close_bracket, first_bracket, implicit
+from meanfield.rootfind import close_bracket, implicit, scan
 from meanfield.typing import Array, ScalarLike
 
 # |q E φ'² - E φ²| below this fraction of E φ² is rounding.
 ROUNDING = 1e-12
-# Critical variances are looked for between exp of these, at this many points.
-LOG_RANGE = (-24.0, 24.0)
-GRID_SIZE = 241
+# Critical variances are looked for on this grid in log q, from σb² or this upwards.
+SMALLEST = 1e-10
+GRID_STEP = 0.2
+GRID_SIZE = 240
+# Rounding of (q E φ'² - E φ²)/q at SMALLEST; where φ is linear near 0 nothing else is left.
+LEVEL = 1e-20
+# The limit as q vanishes is read off here.
+FAINTEST = 1e-30
+# φ is scale-invariant if q E φ'² = E φ² at all of these.
+LEVELS = (0.013, 1.0, 47.0)
 
 
 @struct
@@ -110,36 +117,28 @@ def _edge_of_chaos(phi: Activation, sigma_b: ScalarLike) -> CriticalPoint:
     sigma_b = jnp.asarray(sigma_b)
     wanted = jnp.square(sigma_b)
 
-    def bias_variance(t: Array) -> Array:
-        q = jnp.exp(t)
-        return phi.edge_deficit(q) / phi.slope_moment(q, 2)
-
-    def on_grid(t: Array) -> tuple[Array, Array]:
-        q = jnp.exp(t)
-        mean_slope = phi.slope_moment(q, 2)
-        return phi.edge_deficit(q) / mean_slope, phi.second_moment(q) / mean_slope
-
-    grid = jnp.linspace(*LOG_RANGE, GRID_SIZE)
-    values, scale = jax.lax.stop_gradient(jax.lax.map(on_grid, grid))
-    zero = jnp.abs(values) <= ROUNDING * scale
-    scale_invariant = (zero | jnp.isnan(values)).all() & zero.any()
-
     def excess(t: Array) -> Array:
-        return (bias_variance(t) - wanted) * jnp.exp(-t)
+        q = jnp.exp(t)
+        return (phi.edge_deficit(q) / phi.slope_moment(q, 2) - wanted) / q
 
-    bracket, crosses = first_bracket(grid, values - wanted)
+    def is_level(q: Array) -> Array:
+        return jnp.abs(phi.edge_deficit(q)) <= ROUNDING * phi.second_moment(q)
+
+    # q* = σw² E φ² + σb² is at least σb²: below, the excess is negative.
+    start = jnp.log(jnp.maximum(wanted, SMALLEST))
+    bracket, crosses, blind = scan(excess, start, GRID_STEP, GRID_SIZE)
     t = close_bracket(excess, bracket)
     t = implicit(t, *jax.jvp(excess, (t,), (jnp.ones_like(t),)))
 
+    scale_invariant = jax.lax.map(is_level, jnp.asarray(LEVELS)).all()
     everywhere = (sigma_b == 0) & scale_invariant
-    from_zero = (sigma_b == 0) & (values[0] > 0) & ~scale_invariant
+    from_zero = (sigma_b == 0) & (excess(start) > -LEVEL) & ~scale_invariant
     crosses = crosses & ~scale_invariant & ~from_zero
-    q = jnp.where(everywhere, 1.0, jnp.where(crosses, jnp.exp(t), jnp.exp(grid[0])))
+    q = jnp.where(everywhere, 1.0, jnp.where(crosses, jnp.exp(t), FAINTEST))
     point = _candidate(phi, q)
 
     exists = everywhere | from_zero | crosses
-    blind = jnp.isnan(values).any() & ~scale_invariant
-    absent = jnp.where(blind, Status.NOT_CONVERGED, Status.NO_SOLUTION)
+    absent = jnp.where(blind & ~scale_invariant, Status.NOT_CONVERGED, Status.NO_SOLUTION)
     return _masked(
         CriticalPoint(
             q=jnp.where(from_zero, 0.0, q),

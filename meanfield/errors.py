@@ -4,14 +4,14 @@ A user's mistake raises a `MeanFieldError` that names the field, the value and w
 legal. The outcome of a computation is a `Status` beside its numbers: nothing compiled
 raises, and where the status is not OK the numbers are NaN unless the record says otherwise.
 `check` turns a bad status into an exception for interactive work.
+
+NumPy is imported where it is needed: this module also serves `meanfield --help`.
 """
 
 import difflib
 import enum
 from collections.abc import Iterable
 from typing import Any, TypeVar
-
-import numpy as np
 
 Result = TypeVar("Result")
 
@@ -62,6 +62,8 @@ _MESSAGES = {
 
 def check(result: Result) -> Result:
     """Return `result` unchanged if every status in it is OK, else raise `SolutionError`."""
+    import numpy as np
+
     codes = np.unique(np.asarray(result.status))  # pyright: ignore[reportAttributeAccessIssue]
     bad = [Status(int(code)) for code in codes if code != Status.OK]
     if bad:
@@ -79,6 +81,8 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> MeanFieldError:
 
 def require(condition: Any, name: str, value: Any, legal: str) -> None:
     """Raise `MeanFieldError` where a condition on concrete numbers fails anywhere."""
+    import numpy as np
+
     if not np.all(condition):
         shown = np.asarray(value)
         text = repr(shown.item()) if shown.ndim == 0 else np.array2string(shown, threshold=6)

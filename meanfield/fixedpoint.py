@@ -19,12 +19,14 @@ import jax.numpy as jnp
 from meanfield._struct import elementwise, struct
 from meanfield.errors import Status
 from meanfield.layers import Layer
-from meanfield.rootfind import Bracket, close_bracket, first_bracket, implicit
+from meanfield.rootfind import close_bracket, implicit, scan
 from meanfield.typing import Array, ScalarLike
 
 # Variances are looked for on this grid in log q, away from the start: 28 decades.
 GRID_STEP = 0.25
-GRID_SIZE = 257
+GRID_SIZE = 256
+# The limits of slopes as q vanishes are read off here.
+FAINTEST = 1e-20
 # Plain iterations before the direction is read off: they leave transients of maps that are
 # not monotone.
 WARM_UP = 60
@@ -32,7 +34,9 @@ WARM_UP = 60
 ROUNDING = 1e-13
 # A correlation slope this close to 1 is 1: on the edge, c = 1 is the limit.
 ON_EDGE = 1e-12
-LOG_FINEST_EPSILON = -69.0
+# 1 - c* is looked for from 1 downwards in these steps of its logarithm.
+EPSILON_STEP = 2.0
+EPSILON_STEPS = 35
 
 
 @struct
@@ -69,14 +73,13 @@ def steady_state(layer: Layer, q0: ScalarLike = 1.0) -> SteadyState:
         # log V - t: finite, and of one sign with V - q, however large or small q is.
         return jnp.log(layer.variance(jnp.exp(t))) - t
 
-    grid = start + jnp.where(rising, GRID_STEP, -GRID_STEP) * jnp.arange(GRID_SIZE)
-    values = jax.lax.stop_gradient(jax.lax.map(excess, grid))
-    bracket, crosses = first_bracket(grid, values)
+    step = jnp.where(rising, GRID_STEP, -GRID_STEP)
+    bracket, crosses, blind = scan(excess, start, step, jnp.where(still, 0, GRID_SIZE))
     root = jnp.exp(close_bracket(excess, bracket))
 
     found = still | crosses
-    fades = ~found & ~rising & ~jnp.isnan(values).any()
-    q = jax.lax.stop_gradient(jnp.where(still, warm, jnp.where(crosses, root, jnp.exp(grid[-1]))))
+    fades = ~found & ~rising & ~blind
+    q = jax.lax.stop_gradient(jnp.where(still, warm, jnp.where(crosses, root, FAINTEST)))
     slope, chi = layer.variance_slope(q), layer.moments(q).mean
     # Where V' is 1 to rounding every variance is fixed: none moves with the parameters.
     gap = jnp.where(jnp.abs(1 - slope) < 1e-9, 0.0, 1 - slope)
@@ -86,9 +89,9 @@ def steady_state(layer: Layer, q0: ScalarLike = 1.0) -> SteadyState:
     resolved = jnp.isfinite(q) & jnp.isfinite(slope) & jnp.isfinite(chi)
     settles = resolved & (jnp.abs(slope) <= 1 + 1e-9)
     absent = jnp.where(
-        jnp.isinf(values).any() & rising,
+        jnp.isinf(bracket.f_high) & rising,
         Status.NONFINITE,
-        jnp.where(jnp.isnan(values).any() | ~rising, Status.NOT_CONVERGED, Status.DIVERGES),
+        jnp.where(blind | ~rising, Status.NOT_CONVERGED, Status.DIVERGES),
     )
     status = jnp.where(
         fades & resolved,
@@ -130,9 +133,10 @@ def limit_correlation(layer: Layer, state: SteadyState) -> CorrelationFixedPoint
         return jnp.log(layer.decorrelation(q, jnp.exp(t))) - t
 
     def below_one() -> tuple[Array, Array]:
-        # ε'/ε falls from χ1 at ε = 0 to at most 1 at ε = 1, since C(0) >= 0.
-        ends = (jnp.asarray(LOG_FINEST_EPSILON), jnp.zeros(()))
-        t = close_bracket(growth, Bracket(*ends, jnp.log(state.chi), -jnp.ones(())))
+        # ε'/ε falls from χ1 at ε = 0 to at most 1 at ε = 1, since C(0) >= 0; just above
+        # ε = 1 it is below 1 even where C(0) = 0.
+        bracket, _, _ = scan(growth, jnp.asarray(1e-6), jnp.asarray(-EPSILON_STEP), EPSILON_STEPS)
+        t = close_bracket(growth, bracket)
         residual, slope = jax.jvp(growth, (t,), (jnp.ones_like(t),))
         return jnp.exp(implicit(t, residual, slope)), 1 + slope
 

@@ -1,4 +1,4 @@
-"""Roots of a function of one variable: find a bracket on a grid, then close it.
+"""Roots of a function of one variable: scan for a bracket, then close it.
 
 `close_bracket` is Chandrupatla's method [1]: inverse quadratic interpolation where it is safe,
 bisection elsewhere; it never leaves the bracket. `implicit` then attaches the derivative of
@@ -31,15 +31,33 @@ class Bracket:
     f_high: Array
 
 
-def first_bracket(grid: Array, values: Array) -> tuple[Bracket, Array]:
-    """Return the first cell of a grid in which a function changes sign, and if there is one.
+def scan(
+    f: Callable[[Array], Array], start: Array, step: Array, count: int | Array
+) -> tuple[Bracket, Array, Array]:
+    """Return where f first changes sign on start, start + step, ..., start + count·step.
 
-    A cell with a value that is not a number at either end is passed over.
+    Beside the bracket: whether there is one, and whether f was NaN at a point that was tried. A
+    cell with a NaN at either end is passed over. Points beyond the first change cost nothing.
     """
-    usable = ~(jnp.isnan(values[:-1]) | jnp.isnan(values[1:]))
-    found = ((values[:-1] < 0) != (values[1:] < 0)) & usable
-    i = jnp.argmax(found)
-    return Bracket(grid[i], grid[i + 1], values[i], values[i + 1]), found.any()
+    start, step = (jax.lax.stop_gradient(jnp.asarray(x, dtype=float)) for x in (start, step))
+
+    def changed(low: Array, high: Array) -> Array:
+        return ((low < 0) != (high < 0)) & ~(jnp.isnan(low) | jnp.isnan(high))
+
+    def searching(state: tuple[Array, ...]) -> Array:
+        i, low, high, _ = state
+        return ~changed(low, high) & (i < count)
+
+    def advance(state: tuple[Array, ...]) -> tuple[Array, ...]:
+        i, _, high, blind = state
+        value = f(start + (i + 1) * step)
+        return i + 1, high, value, blind | jnp.isnan(value)
+
+    # The first turn evaluates f(start): a NaN before it cannot change sign with it.
+    nothing = jnp.full((), jnp.nan)
+    first = (jnp.full((), -1), nothing, nothing, jnp.zeros((), bool))
+    i, low, high, blind = jax.lax.while_loop(searching, advance, jax.lax.stop_gradient(first))
+    return Bracket(start + (i - 1) * step, start + i * step, low, high), changed(low, high), blind
 
 
 def close_bracket(f: Callable[[Array], Array], bracket: Bracket) -> Array:

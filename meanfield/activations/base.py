@@ -53,6 +53,10 @@ ROUNDING = 1e-10
 # Below this separation of u1 and u2, their quotient is the mean slope between them, by
 # Gauss-Legendre quadrature: subtraction would lose the digits that it keeps.
 CLOSE = 1e-3
+# Nodes per piece where φ oscillates, below and above the variance WIDE; they resolve
+# sin(u)^4 up to q = 100 and 2e4.
+CALM_SIZE, WIDE_SIZE = 513, 4097
+WIDE = 50.0
 LEGENDRE_NODES, LEGENDRE_WEIGHTS = np.polynomial.legendre.leggauss(4)
 
 
@@ -72,8 +76,8 @@ class Activation(abc.ABC):
     name: ClassVar[str] = ""
     formula: ClassVar[str] = ""
     source: ClassVar[str] = ""
-    line_size: ClassVar[int] = LINE_SIZE
-    """Nodes per piece of a one-dimensional expectation: more where φ oscillates."""
+    oscillates: ClassVar[bool] = False
+    """Whether φ oscillates for ever: wide Gaussians then take many more nodes."""
 
     def __post_init__(self) -> None:
         for name, (_, legal, check) in self.parameters().items():
@@ -125,9 +129,16 @@ class Activation(abc.ABC):
         step = side * NEAR * jnp.maximum(1.0, jnp.abs(k))
         return 3 * f(k + step) - 3 * f(k + 2 * step) + f(k + 3 * step)
 
-    def _rule(self, q: ScalarLike) -> tuple[LineRule, Array]:
-        rule = line_rule(q, self.kinks(), self.line_size)
-        return rule, jnp.sqrt(jnp.asarray(q, dtype=float)) * rule.z
+    def _over_line(self, q: ScalarLike, read: Callable[[LineRule, Array], Array]) -> Array:
+        """Return read(rule, u), u = √q z at the rule's nodes, with a rule fine enough for φ."""
+
+        def at(size: int) -> Array:
+            rule = line_rule(q, self.kinks(), size)
+            return read(rule, jnp.sqrt(jnp.asarray(q, dtype=float)) * rule.z)
+
+        if not self.oscillates:
+            return at(LINE_SIZE)
+        return jax.lax.cond(jnp.asarray(q) < WIDE, lambda: at(CALM_SIZE), lambda: at(WIDE_SIZE))
 
     def _unless_jumping(self, value: Array) -> Array:
         """Return `value`, or inf if φ jumps: then φ' has a Dirac mass."""
@@ -137,18 +148,16 @@ class Activation(abc.ABC):
 
     def mean(self, q: ScalarLike) -> Array:
         """Return E φ(u)."""
-        rule, u = self._rule(q)
-        return rule.mean(self(u))
+        return self._over_line(q, lambda rule, u: rule.mean(self(u)))
 
     def second_moment(self, q: ScalarLike) -> Array:
         """Return E φ(u)²."""
-        rule, u = self._rule(q)
-        return rule.mean(self(u) ** 2)
+        return self._over_line(q, lambda rule, u: rule.mean(self(u) ** 2))
 
     def slope_moment(self, q: ScalarLike, power: int) -> Array:
         """Return E φ'(u)^power; inf if φ jumps."""
-        rule, u = self._rule(q)
-        return self._unless_jumping(rule.mean(self.slope(u) ** power))
+        moment = self._over_line(q, lambda rule, u: rule.mean(self.slope(u) ** power))
+        return self._unless_jumping(moment)
 
     def variance_slope(self, q: ScalarLike) -> Array:
         """Return dE φ(u)²/dq for q > 0, Dirac masses of φ' and φ'' included.
@@ -158,16 +167,24 @@ class Activation(abc.ABC):
         """
         q = jnp.maximum(jnp.asarray(q, dtype=float), TINY)
         root = jnp.sqrt(q)
-        rule, u = self._rule(q)
-        values = self(u)
         # E z = 0: what is subtracted changes nothing but the rounding at small q.
         still = self(jnp.zeros_like(root)) * self.slope(jnp.zeros_like(root))
-        narrow = rule.mean(rule.z * (values * self.slope(u) - still) / root)
+
+        def narrow(rule: LineRule, u: Array) -> Array:
+            return rule.mean(rule.z * (self(u) * self.slope(u) - still) / root)
+
+        def wide(rule: LineRule, u: Array) -> Array:
+            return rule.mean((rule.z**2 - 1) * self(u) ** 2) / (2 * q)
+
+        masses = jnp.zeros_like(q)
         for kink, jump in zip(self.kinks(), self.jumps(), strict=True):
             middle = (self._limit(self, kink, 1) + self._limit(self, kink, -1)) / 2
-            narrow += jump * middle * (kink / root) * normal_density(kink / root) / q
-        wide = rule.mean((rule.z**2 - 1) * values**2) / (2 * q)
-        return jnp.where(q > 1, wide, narrow)
+            masses += jump * middle * (kink / root) * normal_density(kink / root) / q
+        return jax.lax.cond(
+            q > 1,
+            lambda: self._over_line(q, wide),
+            lambda: self._over_line(q, narrow) + masses,
+        )
 
     def edge_deficit(self, q: ScalarLike) -> Array:
         """Return q E φ'² - E φ², with its relative accuracy kept as q → 0.
@@ -175,14 +192,17 @@ class Activation(abc.ABC):
         Subtracting from φ its mean and its linear part (E φ') u leaves a remainder r with
         q E φ'² - E φ² = q E r'² - E r² - (E φ)², free of the large terms that cancel.
         """
-        rule, u = self._rule(q)
-        values, slopes = self(u), self.slope(u)
-        mean, linear = rule.mean(values), rule.mean(slopes)
-        remainder, bend = values - mean - linear * u, slopes - linear
-        deficit = q * rule.sum(bend**2) - rule.sum(remainder**2) - mean**2
-        # What certifies φ and φ' certifies r, which at small q is rounding on top of them.
-        resolved = jnp.isfinite(rule.mean(values**2) + rule.mean(slopes**2))
-        return self._unless_jumping(jnp.where(resolved, deficit, jnp.nan))
+
+        def deficit(rule: LineRule, u: Array) -> Array:
+            values, slopes = self(u), self.slope(u)
+            mean, linear = rule.mean(values), rule.mean(slopes)
+            remainder, bend = values - mean - linear * u, slopes - linear
+            value = q * rule.sum(bend**2) - rule.sum(remainder**2) - mean**2
+            # What certifies φ and φ' certifies r, which at small q is rounding beside them.
+            resolved = jnp.isfinite(rule.mean(values**2) + rule.mean(slopes**2))
+            return jnp.where(resolved, value, jnp.nan)
+
+        return self._unless_jumping(self._over_line(q, deficit))
 
     def covariance(self, q1: ScalarLike, q2: ScalarLike, epsilon: ScalarLike) -> Array:
         """Return E φ(u1) φ(u2)."""

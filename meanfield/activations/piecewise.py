@@ -154,7 +154,7 @@ class Ssaw(PiecewiseLinear):
 class Ssin(Activation):
     """φ(x) = x on [-a, a], a sine wave between a - 2 and a beyond."""
 
-    line_size = 4097
+    oscillates = True
     a: ScalarLike = parameter(1.0, ">= 1 (below, |φ| exceeds a)", lambda a: a >= 1)
 
     def __call__(self, x: Array) -> Array:

@@ -124,7 +124,7 @@ class TanhExp(Activation):
 class Sin(Activation):
     """φ(x) = sin x, with E sin u1 sin u2 = e^(-(q1 + q2)/2) sinh(cov(u1, u2)) and the like."""
 
-    line_size = 4097
+    oscillates = True
 
     def __call__(self, x: Array) -> Array:
         return jnp.sin(x)

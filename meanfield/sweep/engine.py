@@ -27,7 +27,14 @@ from meanfield.fixedpoint import SteadyState, steady_state
 from meanfield.layers import Dense
 from meanfield.observables import Point, observables
 from meanfield.sweep.spec import SweepSpec
-from meanfield.sweep.store import FORMAT, SPEC_KEY, create_store, resume_store, write_chunk
+from meanfield.sweep.store import (
+    FORMAT,
+    SPEC_KEY,
+    Layout,
+    create_store,
+    resume_store,
+    write_chunk,
+)
 from meanfield.typing import Array
 
 Progress = Callable[[int, int], None]
@@ -66,9 +73,8 @@ def run_sweep(spec: SweepSpec, out: str | Path, progress: Progress | None = None
         root = resume_store(path, text)
     else:
         attrs = {"format": FORMAT, "title": spec.title, SPEC_KEY: text, "versions": _versions()}
-        root = create_store(
-            path, grid.coords(), grid.variables(), grid.dims, grid.shape, grid.chunks, attrs
-        )
+        layout = Layout(grid.coords(), grid.variables(), grid.dims, grid.shape, grid.chunks)
+        root = create_store(path, layout, attrs)
     status = np.asarray(root["status"][...])  # pyright: ignore[reportIndexIssue]
     total = status.size
     left = [r for r in grid.regions() if (status[r] == Status.PENDING).any()]
@@ -76,7 +82,7 @@ def run_sweep(spec: SweepSpec, out: str | Path, progress: Progress | None = None
     if progress:
         progress(done, total)
 
-    kernels = {}
+    kernels = [_kernel(spec, index) for index in range(len(spec.activations))]
 
     def compute(region: tuple[slice, ...]) -> int:
         index = region[0].start if grid.has_activation_dim else 0
@@ -84,8 +90,6 @@ def run_sweep(spec: SweepSpec, out: str | Path, progress: Progress | None = None
         write_chunk(root, region, values)
         return status[region].size
 
-    for index in range(len(spec.activations)):
-        kernels[index] = _kernel(spec, index)
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         futures = [pool.submit(compute, region) for region in left]
         try:
@@ -124,24 +128,21 @@ class _Grid:
         self.chunks = (*((1,) if lead else ()), *_chunk_shape(lengths))
 
     def coords(self) -> dict[str, Any]:
+        """Return (dims, values, attributes) of every coordinate; fixed ones have no dims."""
         labels = np.array([s.label for s in self.spec.activations], np.dtypes.StringDType())
-        dims = ("activation",) if self.has_activation_dim else ()
-        labels = labels if dims else np.array(str(labels[0]), np.dtypes.StringDType())
-        coords = {"activation": (dims, labels, _attributes(*AXES["activation"]))}
+        lead = ("activation",) if self.has_activation_dim else ()
+        labels = labels if lead else labels.reshape(())
+        coords: dict[str, Any] = {"activation": (lead, labels, _attributes(*AXES["activation"]))}
         for name in self.spec.axes:
             values = self.spec.values(name)
             fixed = self.spec.is_fixed(name)
-            symbol, long_name = AXES.get(name) or STATE.get(name) or (name, f"parameter {name}")
+            labelled = AXES.get(name) or STATE.get(name) or (name, f"parameter {name}")
             coords[name] = (
                 () if fixed else (name,),
-                values[0] if fixed else values,
-                _attributes(symbol, long_name),
+                values.reshape(()) if fixed else values,
+                _attributes(*labelled),
             )
-        return {
-            # A coordinate that is also a result (sigma_b) is reported once, as coordinate.
-            name: (dims, np.asarray(values), attrs)
-            for name, (dims, values, attrs) in coords.items()
-        }
+        return coords
 
     def variables(self) -> dict[str, dict[str, Any]]:
         names = {k: v for k, v in STATE.items() if k not in self.spec.axes}

@@ -5,6 +5,7 @@ One task owns one chunk of every variable, and writes `status` last. A chunk who
 is left to do. Nothing in a store depends on when it was written: a rerun is byte-identical.
 """
 
+import dataclasses
 import json
 import warnings
 from collections.abc import Mapping
@@ -20,6 +21,8 @@ from meanfield.errors import MeanFieldError, MeanFieldWarning, Status
 
 FORMAT = "meanfield-sweep"
 SPEC_KEY = "spec"
+COORDS_KEY = "coordinate_names"
+VARIABLES_KEY = "variable_names"
 
 
 def status_attributes() -> dict[str, Any]:
@@ -33,52 +36,49 @@ def status_attributes() -> dict[str, Any]:
     }
 
 
-def create_store(
-    path: Path,
-    coords: Mapping[str, tuple[tuple[str, ...], np.ndarray, dict[str, Any]]],
-    variables: Mapping[str, dict[str, Any]],
-    dims: tuple[str, ...],
-    shape: tuple[int, ...],
-    chunks: tuple[int, ...],
-    attrs: dict[str, Any],
-) -> zarr.Group:
-    """Create an empty store: float64 `variables` and an int8 `status` over `dims`.
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """What is in a store: coordinates as (dims, values, attributes), variables' attributes."""
 
-    `coords` maps names to (dims, values, attributes). Raises `MeanFieldError` where the path
-    cannot be written.
+    coords: Mapping[str, tuple[tuple[str, ...], np.ndarray, dict[str, Any]]]
+    variables: Mapping[str, dict[str, Any]]
+    dims: tuple[str, ...]
+    shape: tuple[int, ...]
+    chunks: tuple[int, ...]
+
+
+def create_store(path: Path, layout: Layout, attrs: dict[str, Any]) -> zarr.Group:
+    """Create a store of float64 variables and an int8 `status`, all of them pending.
+
+    Raises `MeanFieldError` where the path cannot be written.
     """
+    order = [*layout.variables, "status"]
+    kinds = dict.fromkeys(layout.variables, ("float64", float("nan"))) | {"status": ("int8", 0)}
+    described = {**layout.variables, "status": status_attributes()}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        attrs = {**attrs, COORDS_KEY: list(layout.coords), VARIABLES_KEY: order}
         root = zarr.open_group(path, mode="w-", zarr_format=3, attributes=attrs)
-        for name, (coord_dims, values, coord_attrs) in coords.items():
+        for name, (dims, values, described_as) in layout.coords.items():
             array = root.create_array(
                 name,
                 shape=values.shape,
-                chunks=values.shape or "auto",
                 dtype=values.dtype,
-                dimension_names=coord_dims,
-                attributes=coord_attrs,
+                chunks=values.shape,
+                dimension_names=dims,
+                attributes=described_as,
             )
             array[...] = values
-        for name, variable_attrs in variables.items():
+        for name, (dtype, fill_value) in kinds.items():
             root.create_array(
                 name,
-                shape=shape,
-                chunks=chunks,
-                dtype="float64",
-                fill_value=float("nan"),
-                dimension_names=dims,
-                attributes=variable_attrs,
+                shape=layout.shape,
+                dtype=dtype,
+                chunks=layout.chunks,
+                fill_value=fill_value,
+                dimension_names=layout.dims,
+                attributes=described[name],
             )
-        root.create_array(
-            "status",
-            shape=shape,
-            chunks=chunks,
-            dtype="int8",
-            fill_value=0,
-            dimension_names=dims,
-            attributes=status_attributes(),
-        )
     except OSError as error:
         raise MeanFieldError(f"{path} cannot be written: {error.strerror or error}") from error
     return root
@@ -118,6 +118,8 @@ def open_results(path: str | Path) -> xr.Dataset:
     if root.attrs.get("format") != FORMAT:
         raise MeanFieldError(f"{path} is no dataset of meanfield")
     dataset = xr.open_zarr(path, consolidated=False, chunks=None).load()
+    order, coords = dataset.attrs.pop(VARIABLES_KEY), dataset.attrs.pop(COORDS_KEY)
+    dataset = dataset.set_coords(coords)[order]
     pending = int((dataset["status"] == Status.PENDING).sum())
     dataset.attrs["unfinished"] = pending
     if pending:

@@ -1,0 +1,5 @@
+"""`python -m meanfield`: the command line."""
+
+from meanfield.cli import main
+
+main()

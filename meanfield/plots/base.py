@@ -1,0 +1,98 @@
+"""The registry of figures, and what all of them share.
+
+A figure is a function from a dataset to a drawing, registered with the computation that makes
+the dataset. Drawing solves nothing: a figure is redrawn from its dataset alone.
+"""
+
+import dataclasses
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import xarray as xr
+from matplotlib.figure import Figure as Drawing
+
+from meanfield.errors import MeanFieldError
+from meanfield.plots import style
+from meanfield.registry import Registry
+
+PNG_DPI = 200
+# No dates and no versions: the same dataset gives the same bytes.
+METADATA = {
+    "pdf": {"CreationDate": None, "Creator": "meanfield", "Producer": None},
+    "png": {"Software": None},
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Figure:
+    """A figure: how to draw it, and where its dataset comes from.
+
+    `needs` are the variables and coordinates that it shows. `dataset` names the dataset they are
+    in: the sweep of that name where `data` is None, else what `data` computes.
+    """
+
+    name: str
+    title: str
+    source: str
+    needs: tuple[str, ...]
+    draw: Callable[[xr.Dataset], Drawing]
+    data: Callable[..., xr.Dataset] | None
+    dataset: str
+
+
+figures: Registry[Figure] = Registry("figure")
+
+
+def figure(
+    name: str,
+    *,
+    title: str,
+    source: str,
+    needs: tuple[str, ...],
+    data: Callable[..., xr.Dataset] | None = None,
+    dataset: str = "",
+) -> Callable[[Callable[[xr.Dataset], Drawing]], Callable[[xr.Dataset], Drawing]]:
+    """Return a decorator that registers a drawing; its dataset is called `name` by default."""
+
+    def decorator(draw: Callable[[xr.Dataset], Drawing]) -> Callable[[xr.Dataset], Drawing]:
+        record = Figure(name, title, source, needs, draw, data, dataset or name)
+        figures.register(name)(record)
+        return draw
+
+    return decorator
+
+
+def draw(name: str, dataset: xr.Dataset) -> Drawing:
+    """Return the registered figure `name`, drawn from `dataset`.
+
+    Raises `MeanFieldError` for an unknown figure, or for a dataset without what it shows.
+    """
+    record = figures[name]
+    missing = [need for need in record.needs if need not in dataset.variables]
+    if missing:
+        known = ", ".join(sorted(map(str, dataset.variables))) or "nothing"
+        raise MeanFieldError(
+            f"figure {name!r} shows {', '.join(missing)}, which the dataset lacks; it has {known}"
+        )
+    with style.house():
+        return record.draw(dataset)
+
+
+def save(fig: Drawing, directory: str | os.PathLike[str], name: str) -> list[Path]:
+    """Write `name`.pdf and `name`.png into a directory and return their paths.
+
+    The same drawing gives the same bytes, whenever and wherever it is saved.
+    """
+    folder = Path(directory)
+    folder.mkdir(parents=True, exist_ok=True)
+    with style.house():
+        # Settle the layout once: each pass over it may move the panels by a rounding error.
+        fig.draw_without_rendering()
+        fig.set_layout_engine("none")
+        paths = []
+        for kind, metadata in METADATA.items():
+            path = folder / f"{name}.{kind}"
+            fig.savefig(path, format=kind, dpi=PNG_DPI, metadata=metadata)
+            paths.append(path)
+    return paths

@@ -1,0 +1,115 @@
+"""Problems with known answers, tagged by what makes them hard, and kernels that solve them.
+
+The reference records come from an independent 40-digit oracle (`oracles.py`); `tags` says what
+is difficult about each. Every activation class is compiled once for all its records:
+`solved_moments` and `solved_pairs` return a whole table of answers and are cached, so that the
+tests which ask whether they are *accurate* and *honest* share the work.
+"""
+
+import functools
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+import meanfield as mf
+from meanfield._struct import elementwise
+from meanfield.activations import activations
+
+REFERENCE = Path(__file__).parent / "reference"
+NAMES = tuple(dict.fromkeys(cls.name for cls in activations.values()))
+"""Every built-in activation once, without aliases."""
+
+Record = dict[str, Any]
+
+# Where "unresolved" is a legitimate answer: φ oscillates or is sharp beyond any fixed rule.
+MAY_BE_UNRESOLVED = {("ssin", "30"), ("gaussian", "1e4")}
+
+
+@functools.cache
+def records(table: str) -> dict[str, tuple[Record, ...]]:
+    """Return the reference records of "moments" or "pairs", by activation."""
+    entries = json.loads((REFERENCE / f"{table}.json").read_text())
+    return {name: tuple(r for r in entries if r["activation"] == name) for name in NAMES}
+
+
+def tags(record: Record) -> set[str]:
+    """Return what is difficult about a reference record."""
+    q = [float(record[key]) for key in ("q", "q1", "q2") if key in record]
+    c = float(record.get("c", 0))
+    marks = {
+        "kinked": bool(mf.activation(record["activation"]).kinks()),
+        "small q": min(q) < 1e-2,
+        "large q": max(q) > 50,
+        "unequal q": min(q) != max(q),
+        "near c = 1": 1 - c < 1e-6,
+        "near c = -1": 1 + c < 1e-6,
+    }
+    return {mark for mark, holds in marks.items() if holds}
+
+
+def column(table: Sequence[Record], key: str) -> np.ndarray:
+    """Return one column of records as numbers; NaN where a value is not given."""
+    return np.array([np.nan if r[key] is None else float(r[key]) for r in table])
+
+
+def stacked(table: Sequence[Record]) -> mf.Activation:
+    """Return the activation of records of one name, each parameter an array over them."""
+    keys = table[0]["params"]
+    return mf.activation(
+        table[0]["activation"],
+        **{key: np.array([float(r["params"][key]) for r in table]) for key in keys},
+    )
+
+
+@elementwise()
+def _moments(phi: mf.Activation, q: Any) -> dict[str, jax.Array]:
+    return {
+        "E0": phi.mean(q),
+        "E2": phi.second_moment(q),
+        "D1": phi.slope_moment(q, 1),
+        "D2": phi.slope_moment(q, 2),
+        "D4": phi.slope_moment(q, 4),
+        "V1": phi.variance_slope(q),
+        "deficit": phi.edge_deficit(q),
+    }
+
+
+@elementwise()
+def _pairs(phi: mf.Activation, q1: Any, q2: Any, epsilon: Any) -> dict[str, jax.Array]:
+    return {
+        "PP": phi.covariance(q1, q2, epsilon),
+        "DD": phi.slope_covariance(q1, q2, epsilon),
+        "quotient": phi.decorrelation(q1, epsilon),
+    }
+
+
+@functools.cache
+def solved_moments(name: str) -> dict[str, np.ndarray]:
+    """Return the package's answers to all moment records of an activation."""
+    table = records("moments")[name]
+    return jax.tree.map(np.asarray, _moments(stacked(table), column(table, "q")))
+
+
+@functools.cache
+def solved_pairs(name: str) -> dict[str, np.ndarray]:
+    """Return the package's answers to all pair records of an activation."""
+    table = records("pairs")[name]
+    arguments = (column(table, key) for key in ("q1", "q2", "eps"))
+    return jax.tree.map(np.asarray, _pairs(stacked(table), *arguments))
+
+
+def central_difference(f: Callable[[float], Any], x: float, step: float = 1e-4) -> float:
+    """Return f'(x) by a central difference of fourth order."""
+    far, near = f(x + 2 * step) - f(x - 2 * step), f(x + step) - f(x - step)
+    return float((8 * near - far) / (12 * step))
+
+
+def dense(name: str, weight_variance: Any, bias_variance: Any, **params: Any) -> mf.Dense:
+    """Return a dense layer from the variances, which is how the literature tabulates them."""
+    return mf.Dense(
+        mf.activation(name, **params), np.sqrt(weight_variance), np.sqrt(bias_variance)
+    )
