@@ -28,7 +28,6 @@ _HOMES = {
     "activations": (
         "Activation",
         "activation",
-        "activations",
         "centre",
         "from_callable",
         "is_scaled_bounded",
@@ -44,9 +43,9 @@ _HOMES = {
     "sweep": ("load_config", "open_results", "run_sweep"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
-_MODULES = ("bounds", "plots")
+_MODULES = ("activations", "bounds", "plots")
 
-__all__ = [*_HOME, *_MODULES]
+__all__ = [*_HOME, *_MODULES]  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:

@@ -18,6 +18,7 @@ from typing import Any, TypeVar, dataclass_transform
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 C = TypeVar("C")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -55,7 +56,7 @@ def struct(cls: type[C]) -> type[C]:
 def concrete(*values: Any) -> bool:
     """Return whether every value is a number or array, none a tracer or a placeholder."""
     kinds = (bool, int, float, np.ndarray, np.generic, jax.Array)
-    return all(isinstance(v, kinds) and not isinstance(v, jax.core.Tracer) for v in values)
+    return all(isinstance(v, kinds) and not isinstance(v, Tracer) for v in values)
 
 
 def elementwise(*static_argnames: str) -> Callable[[F], F]:

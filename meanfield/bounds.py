@@ -117,7 +117,9 @@ def _log_erfc(x: Array) -> Array:
 def _inverse_erf_excess(x: Array, power: int) -> Array:
     """Return erf(x/√2)^(-power) - 1 without cancellation."""
     tail = jnp.exp(_log_erfc(x))
-    log_erf = jnp.where(tail < 0.5, jnp.log1p(-tail), jnp.log(jax.scipy.special.erf(x / np.sqrt(2))))
+    log_erf = jnp.where(
+        tail < 0.5, jnp.log1p(-tail), jnp.log(jax.scipy.special.erf(x / np.sqrt(2)))
+    )
     return jnp.expm1(-power * log_erf)
 
 

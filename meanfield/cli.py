@@ -403,9 +403,9 @@ def figure(
 def _draw(record: Any, dataset: "xr.Dataset", out: Path) -> list[Path]:
     import matplotlib.pyplot as plt
 
-    from meanfield.plots import save
+    from meanfield.plots import draw, save
 
-    drawn = record.draw(dataset)
+    drawn = draw(record.name, dataset)
     paths = save(drawn, out, record.name)
     plt.close(drawn)
     return paths
@@ -442,8 +442,7 @@ def reproduce(
         for i, figure_name in enumerate(spec.figures):
             report(i, len(spec.figures))
             record = figures[figure_name]
-            own = record.data is None or record.dataset == spec.name
-            _draw(record, dataset if own else record.data(), out / "figures")
+            _draw(record, dataset if record.data is None else record.data(), out / "figures")
         report(max(1, len(spec.figures)), max(1, len(spec.figures)))
     if spec.figures:
         print(f"wrote {len(spec.figures)} figures to {out / 'figures'}")

@@ -58,6 +58,7 @@ def steady_state(layer: Layer, q0: ScalarLike = 1.0) -> SteadyState:
     where V overflows; NOT_CONVERGED where V is unresolved or the iteration does not settle.
     Differentiable by the implicit function theorem.
     """
+
     def iterate(_: int, state: tuple[Array, Array]) -> tuple[Array, Array]:
         return state[1], layer.variance(state[1])
 
@@ -135,7 +136,7 @@ def limit_correlation(layer: Layer, state: SteadyState) -> CorrelationFixedPoint
     def below_one() -> tuple[Array, Array]:
         # ε'/ε falls from χ1 at ε = 0 to at most 1 at ε = 1, since C(0) >= 0; just above
         # ε = 1 it is below 1 even where C(0) = 0.
-        bracket, _, _ = scan(growth, jnp.asarray(1e-6), jnp.asarray(-EPSILON_STEP), EPSILON_STEPS)
+        bracket, _, _ = scan(growth, 1e-6, -EPSILON_STEP, EPSILON_STEPS)
         t = close_bracket(growth, bracket)
         residual, slope = jax.jvp(growth, (t,), (jnp.ones_like(t),))
         return jnp.exp(implicit(t, residual, slope)), 1 + slope

@@ -91,7 +91,8 @@ def line_rule(q: ScalarLike, kinks: Kinks = (), size: int = LINE_SIZE) -> LineRu
     """Return the rule for E f(√q z) with f analytic between `kinks`."""
     root = jnp.sqrt(jnp.asarray(q, dtype=float))
     grading = jax.lax.stop_gradient(jnp.log(jnp.maximum(1.0, root)))
-    z, weights = _cut_line([k / _positive(root) for k in _nonzero(kinks)], grading, size)
+    cuts = [jnp.asarray(k / _positive(root)) for k in _nonzero(kinks)]
+    z, weights = _cut_line(cuts, grading, size)
     return LineRule(z, weights * normal_density(z), ends=(size - 1, 2 * size + 2))
 
 
@@ -178,8 +179,8 @@ def pair_sums(
     alpha = jnp.sqrt(jnp.maximum(1.0 - epsilon / 2, 0.0) + TINY)
     beta = jnp.sqrt(jnp.maximum(epsilon / 2, 0.0) + TINY)
 
-    lines1 = [(k, k / _positive(r1)) for k in kinks]
-    lines2 = lines1 if symmetric else [(k, k / _positive(r2)) for k in kinks]
+    lines1 = [(k, jnp.asarray(k / _positive(r1))) for k in kinks]
+    lines2 = lines1 if symmetric else [(k, jnp.asarray(k / _positive(r2))) for k in kinks]
     crossings = [
         (x1 + x2) / (2 * alpha)
         for i, (k1, x1) in enumerate(lines1)
@@ -193,9 +194,7 @@ def pair_sums(
         layer = jnp.where(nearest < REMOTE, jnp.maximum(beta, FINEST_LAYER), 1.0)
         finest = jnp.minimum(finest, layer)
     outer_size = size if kinks else size + SMOOTH_EXTRA
-    z1, w1 = _cut_line(
-        [*layers, *crossings], jax.lax.stop_gradient(-jnp.log(finest)), outer_size
-    )
+    z1, w1 = _cut_line([*layers, *crossings], jax.lax.stop_gradient(-jnp.log(finest)), outer_size)
     w1 = w1 * normal_density(z1)
     centre = alpha * z1
 

@@ -272,4 +272,4 @@ class Repeat(Layer):
             )
             return total, self.layer.variance(q)
 
-        return self._fold(step, (Moments(1.0, 0.0), q))[0]
+        return self._fold(step, (Moments(jnp.ones(()), jnp.zeros(())), q))[0]

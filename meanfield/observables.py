@@ -20,7 +20,7 @@ from meanfield.registry import Registry
 from meanfield.typing import Array
 
 # Correlations at which a map is compared with the identity: cos of this many even angles.
-ANGLES = 33
+ANGLES = 17
 
 
 class Point:

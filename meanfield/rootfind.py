@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from meanfield._struct import struct
-from meanfield.typing import Array
+from meanfield.typing import Array, ScalarLike
 
 MAX_STEPS = 120
 
@@ -32,7 +32,7 @@ class Bracket:
 
 
 def scan(
-    f: Callable[[Array], Array], start: Array, step: Array, count: int | Array
+    f: Callable[[Array], Array], start: ScalarLike, step: ScalarLike, count: int | Array
 ) -> tuple[Bracket, Array, Array]:
     """Return where f first changes sign on start, start + step, ..., start + count·step.
 

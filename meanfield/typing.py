@@ -6,5 +6,5 @@ import jax
 import numpy as np
 
 Array: TypeAlias = jax.Array
-ScalarLike: TypeAlias = float | int | np.ndarray | np.generic | jax.Array
+ScalarLike: TypeAlias = float | int | np.ndarray | jax.Array
 """A real number, or an array of them where a function broadcasts."""

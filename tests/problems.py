@@ -110,6 +110,4 @@ def central_difference(f: Callable[[float], Any], x: float, step: float = 1e-4) 
 
 def dense(name: str, weight_variance: Any, bias_variance: Any, **params: Any) -> mf.Dense:
     """Return a dense layer from the variances, which is how the literature tabulates them."""
-    return mf.Dense(
-        mf.activation(name, **params), np.sqrt(weight_variance), np.sqrt(bias_variance)
-    )
+    return mf.Dense(mf.activation(name, **params), np.sqrt(weight_variance), np.sqrt(bias_variance))

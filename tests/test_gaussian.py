@@ -245,8 +245,8 @@ def test_derivatives_of_a_smooth_pair_follow_prices_theorem():
     for q1, q2, c in ((0.7, 2.0, 0.3), (2.0, 2.0, -0.6)):
         by_variance, by_correlation = gradient(q1, q2, c)
         assert by_correlation == pytest.approx(
-                float(np.sqrt(q1 * q2) * slopes(q1, q2, c)), rel=1e-12
-            )
+            float(np.sqrt(q1 * q2) * slopes(q1, q2, c)), rel=1e-12
+        )
         numeric = central_difference(lambda q, q2=q2, c=c: value(q, q2, c), q1)
         assert by_variance == pytest.approx(numeric, rel=1e-9)
 

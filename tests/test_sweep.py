@@ -176,7 +176,10 @@ BAD = {
     "axis": (SMALL.replace("a = [1, 2]", "b = [1, 2]"), r"axes.b is no parameter of shtanh"),
     "activation": (SMALL.replace('"ssaw"', '"sssaw"'), r"unknown activation 'sssaw'.*ssaw"),
     "observable": (SMALL.replace("moment_ratio", "moment_ration"), r"did you mean moment_ratio"),
-    "unknown key": (SMALL.replace("title", "titel"), r"titel is not a known key; did you mean title"),
+    "unknown key": (
+        SMALL.replace("title", "titel"),
+        r"titel is not a known key; did you mean title",
+    ),
     "unknown range key": (SMALL.replace("num", "nun"), r"nun is not a known key; did you mean num"),
     "descending": (SMALL.replace("stop = 1", "stop = 0.001"), r"stop = 0.001 must be above start"),
     "descending list": (SMALL.replace("[1, 2]", "[2, 1]"), r"a = \[2.0, 1.0\] must ascend"),
@@ -188,12 +191,21 @@ BAD = {
     "word for a number": (SMALL.replace("[1, 2]", "'x'"), r"axes.a = 'x' is not legal"),
     "both sigmas": (SMALL + "sigma_b = [1]\n", r"give sigma_b or bias_variance, not both"),
     "sigma_w on edge": (SMALL + "sigma_w = [1]\n", r"axes.sigma_w: on the edge"),
-    "no sigma_w": (SMALL.replace('on = "edge_of_chaos"', ""), r"sigma_w or weight_variance is missing"),
+    "no sigma_w": (
+        SMALL.replace('on = "edge_of_chaos"', ""),
+        r"sigma_w or weight_variance is missing",
+    ),
     "no bias": (SMALL.replace("bias_variance", "k"), r"axes.k is no parameter of ssaw|is missing"),
     "negative": (SMALL.replace("start = 0.01", "start = -1").replace("log", "linear"), r"negative"),
     "same twice": (SMALL.replace('"ssaw"', '"shtanh"'), r"must differ"),
-    "no activations": (SMALL.replace('["shtanh", "ssaw"]', "[]"), r"activations = \[\] is not legal"),
-    "axis and fixed": (SMALL.replace('"ssaw"', '{ name = "ssaw", a = 2 }'), r"axes.a is fixed already"),
+    "no activations": (
+        SMALL.replace('["shtanh", "ssaw"]', "[]"),
+        r"activations = \[\] is not legal",
+    ),
+    "axis and fixed": (
+        SMALL.replace('"ssaw"', '{ name = "ssaw", a = 2 }'),
+        r"axes.a is fixed already",
+    ),
     "bad parameter": (SMALL.replace('"ssaw"', '{ name = "ssaw", a = -2 }'), r"a = -2 is not legal"),
     "parameter text": (SMALL.replace('"ssaw"', '{ name = "ssaw", a = "x" }'), r"a = 'x' must be a"),
     "needs a": (

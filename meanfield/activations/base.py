@@ -24,6 +24,8 @@ are differentiable in them.
 
 import abc
 import dataclasses
+import functools
+import operator
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -87,7 +89,7 @@ class Activation(abc.ABC):
                 require(np.isfinite(array) & check(array), name, value, legal)
 
     @classmethod
-    def parameters(cls) -> dict[str, tuple[float, str, Callable[[Any], Any]]]:
+    def parameters(cls) -> dict[str, tuple[Any, str, Callable[[Any], Any]]]:
         """Return, by name, each parameter's default, its domain in words and the test of it."""
         fields = dataclasses.fields(cls)  # pyright: ignore[reportArgumentType]
         return {
@@ -179,7 +181,8 @@ class Activation(abc.ABC):
         masses = jnp.zeros_like(q)
         for kink, jump in zip(self.kinks(), self.jumps(), strict=True):
             middle = (self._limit(self, kink, 1) + self._limit(self, kink, -1)) / 2
-            masses += jump * middle * (kink / root) * normal_density(kink / root) / q
+            z = jnp.asarray(kink / root)
+            masses += jump * middle * z * normal_density(z) / q
         return jax.lax.cond(
             q > 1,
             lambda: self._over_line(q, wide),
@@ -293,7 +296,8 @@ class Sum(Activation):
     terms: tuple[Activation, ...]
 
     def __call__(self, x: Array) -> Array:
-        return sum(w * phi(x) for w, phi in zip(self.weights, self.terms, strict=True))
+        terms = [w * phi(x) for w, phi in zip(self.weights, self.terms, strict=True)]
+        return jnp.asarray(functools.reduce(operator.add, terms))
 
     def kinks(self) -> tuple[ScalarLike, ...]:
         return merge(*(phi.kinks() for phi in self.terms))

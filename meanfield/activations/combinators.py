@@ -21,7 +21,9 @@ class Affine(Activation):
     offset: ScalarLike = 0.0
 
     def __call__(self, x: Array) -> Array:
-        return self.gain * self.phi(self.rate * (x - self.centre)) + self.offset
+        return jnp.asarray(
+            self.gain * self.phi(jnp.asarray(self.rate * (x - self.centre))) + self.offset
+        )
 
     def kinks(self) -> tuple[ScalarLike, ...]:
         return tuple(k / self.rate + self.centre for k in self.phi.kinks())

@@ -154,7 +154,7 @@ def _find_jumps(f: Callable[[np.ndarray], np.ndarray]) -> tuple[list[float], lis
         local = np.maximum(np.maximum(np.abs(values[1:-2]), np.abs(values[2:-1])), typical)
         deviant = np.abs(steps[1:-1] - expected) > SUSPICION * local
     cells = 1 + np.flatnonzero(deviant)
-    many = np.count_nonzero(np.abs(grid[cells]) < NEAR) > MANY_CELLS
+    many = bool(np.count_nonzero(np.abs(grid[cells]) < NEAR) > MANY_CELLS)
     left, right = grid[cells], grid[cells + 1]
     narrow: list[float] = []
     for _ in range(ROUNDS):

@@ -117,7 +117,7 @@ class Shtanh(PiecewiseLinear):
     k: ScalarLike = positive(1.0)
 
     def __call__(self, x: Array) -> Array:
-        return self.k * jnp.clip(x, -self.a, self.a)
+        return jnp.clip(x, -self.a, self.a) * jnp.asarray(self.k)
 
     def slope(self, x: Array) -> Array:
         return jnp.where(jnp.abs(x) < self.a, 1.0, 0.0) * self.k
@@ -126,9 +126,7 @@ class Shtanh(PiecewiseLinear):
         return (-self.a, self.a)
 
 
-@register_activation(
-    "ssaw", formula="x if |x| ≤ a else sign(x)·max(2a - |x|, 0)", source=MURRAY
-)
+@register_activation("ssaw", formula="x if |x| ≤ a else sign(x)·max(2a - |x|, 0)", source=MURRAY)
 class Ssaw(PiecewiseLinear):
     """φ(x) = x on [-a, a], falling back to 0 at ±2a and 0 beyond."""
 
@@ -136,9 +134,7 @@ class Ssaw(PiecewiseLinear):
 
     def __call__(self, x: Array) -> Array:
         size = jnp.abs(x)
-        return jnp.where(
-            size <= self.a, x, jnp.sign(x) * jnp.maximum(2.0 * self.a - size, 0.0)
-        )
+        return jnp.where(size <= self.a, x, jnp.sign(x) * jnp.maximum(2.0 * self.a - size, 0.0))
 
     def slope(self, x: Array) -> Array:
         size = jnp.abs(x)
@@ -238,15 +234,13 @@ class Celu(Activation):
     alpha: ScalarLike = positive(1.0)
 
     def __call__(self, x: Array) -> Array:
-        return self.alpha * _exponential_unit(x / self.alpha, 1.0)
+        return jnp.asarray(self.alpha) * _exponential_unit(x / self.alpha, 1.0)
 
     def kinks(self) -> tuple[ScalarLike, ...]:
         return (0.0,)
 
 
-@register_activation(
-    "hard_swish", formula="x·min(max(x + 3, 0), 6)/6", source="Howard et al. 2019"
-)
+@register_activation("hard_swish", formula="x·min(max(x + 3, 0), 6)/6", source="Howard et al. 2019")
 class HardSwish(Activation):
     """φ(x) = x·clip(x + 3, 0, 6)/6."""
 

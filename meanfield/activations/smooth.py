@@ -56,9 +56,7 @@ class Gaussian(Activation):
         return jnp.exp(-x * x)
 
 
-@register_activation(
-    "softplus", formula="log(1 + exp(beta·x))/beta", source="Dugas et al. 2001"
-)
+@register_activation("softplus", formula="log(1 + exp(beta·x))/beta", source="Dugas et al. 2001")
 class Softplus(Activation):
     """φ(x) = log(1 + e^(beta x))/beta, a smooth ReLU."""
 

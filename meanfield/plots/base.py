@@ -5,6 +5,7 @@ the dataset. Drawing solves nothing: a figure is redrawn from its dataset alone.
 """
 
 import dataclasses
+import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,8 @@ from matplotlib.figure import Figure as Drawing
 from meanfield.errors import MeanFieldError
 from meanfield.plots import style
 from meanfield.registry import Registry
+
+Draw = Callable[[xr.Dataset], Drawing]
 
 PNG_DPI = 200
 # No dates and no versions: the same dataset gives the same bytes.
@@ -36,7 +39,7 @@ class Figure:
     title: str
     source: str
     needs: tuple[str, ...]
-    draw: Callable[[xr.Dataset], Drawing]
+    draw: Draw
     data: Callable[..., xr.Dataset] | None
     dataset: str
 
@@ -52,13 +55,28 @@ def figure(
     needs: tuple[str, ...],
     data: Callable[..., xr.Dataset] | None = None,
     dataset: str = "",
-) -> Callable[[Callable[[xr.Dataset], Drawing]], Callable[[xr.Dataset], Drawing]]:
-    """Return a decorator that registers a drawing; its dataset is called `name` by default."""
+) -> Callable[[Draw], Draw]:
+    """Return a decorator that registers a drawing.
 
-    def decorator(draw: Callable[[xr.Dataset], Drawing]) -> Callable[[xr.Dataset], Drawing]:
-        record = Figure(name, title, source, needs, draw, data, dataset or name)
-        figures.register(name)(record)
-        return draw
+    What is registered refuses a dataset that lacks one of `needs`, and draws in the house style.
+    The dataset is called `name` by default.
+    """
+
+    def decorator(draw: Draw) -> Draw:
+        @functools.wraps(draw)
+        def checked(data: xr.Dataset) -> Drawing:
+            missing = [need for need in needs if need not in data.variables]
+            if missing:
+                known = ", ".join(sorted(map(str, data.variables))) or "nothing"
+                raise MeanFieldError(
+                    f"figure {name!r} shows {', '.join(missing)}, which the dataset lacks; "
+                    f"it has {known}"
+                )
+            with style.house():
+                return draw(data)
+
+        figures.register(name)(Figure(name, title, source, needs, checked, data, dataset or name))
+        return checked
 
     return decorator
 
@@ -68,15 +86,7 @@ def draw(name: str, dataset: xr.Dataset) -> Drawing:
 
     Raises `MeanFieldError` for an unknown figure, or for a dataset without what it shows.
     """
-    record = figures[name]
-    missing = [need for need in record.needs if need not in dataset.variables]
-    if missing:
-        known = ", ".join(sorted(map(str, dataset.variables))) or "nothing"
-        raise MeanFieldError(
-            f"figure {name!r} shows {', '.join(missing)}, which the dataset lacks; it has {known}"
-        )
-    with style.house():
-        return record.draw(dataset)
+    return figures[name].draw(dataset)
 
 
 def save(fig: Drawing, directory: str | os.PathLike[str], name: str) -> list[Path]:

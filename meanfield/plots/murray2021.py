@@ -7,6 +7,7 @@ effective initialisation, arXiv:2105.07741 (2021).
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -37,10 +38,10 @@ def _source(item: str) -> str:
 def _study(function: str) -> Callable[..., xr.Dataset]:
     """Return a study, imported when it is called: drawing loads no solver."""
 
-    def compute(**sizes: int) -> xr.Dataset:
+    def compute(**options: Any) -> xr.Dataset:
         from meanfield.studies import murray2021 as studies
 
-        return getattr(studies, function)(**sizes)
+        return getattr(studies, function)(**options)
 
     compute.__name__ = function
     return compute
@@ -154,7 +155,7 @@ def _phase_maps(ax: Axes, dataset: xr.Dataset) -> None:
             text = rf"stable $\rho^{{*}}={limit:.3f}$"
             _point_out(ax, limit, text, color, offset=(0.12, -0.2))
     ax.set(xlabel=LABELS["rho"], ylabel=LABELS["correlation_map"], xlim=(0, 1), ylim=(0, 1))
-    ax.legend(loc="upper left")
+    ax.legend(loc="upper left", handlelength=1.9, labelspacing=0.25)
     style.panel(ax, "a", r"hard tanh, $\sigma_b^2=0.1$")
 
 

@@ -18,6 +18,7 @@ from matplotlib.contour import ContourSet
 from matplotlib.figure import Figure
 from matplotlib.tri import Triangulation
 
+from meanfield.errors import Status
 from meanfield.plots import style
 from meanfield.plots.base import figure
 from meanfield.plots.style import LABELS
@@ -42,15 +43,14 @@ def limit_map(
     `edge` holds the points (weight variance, bias variance) of the edge of chaos, where c* leaves
     1: contours are drawn through the chaotic grid points and these, for a grid alone would blur
     the corner. Beyond it 1 - c* grows as the distance to the power `exponent`: 1 for
-    a smooth activation, 2 for one with kinks. Grid points without a solution are crossed out. The
-    axes' limits must be set.
+    a smooth activation, 2 for one with kinks. The axes' limits must be set.
     """
 
     def stretch(c: np.ndarray) -> np.ndarray:
         return 1 - (1 - np.clip(c, 0, 1)) ** (1 / exponent)
 
     points = limits.stack(point=("weight_variance", "bias_variance"))
-    chaotic, unsolved = points[(points < 1).values], points[points.isnull().values]
+    chaotic = points[(points < 1).values]
     weight = np.concatenate([chaotic["weight_variance"].values, edge[:, 0]])
     bias = np.concatenate([chaotic["bias_variance"].values, edge[:, 1]])
     height = np.concatenate([stretch(chaotic.values), np.ones(len(edge))])
@@ -74,8 +74,6 @@ def limit_map(
     order = np.argsort(edge[:, 1])
     ax.fill_betweenx(edge[order, 1], left, edge[order, 0], color=style.PALE, zorder=2.5)
     ax.set_facecolor(style.PALE)
-    where = unsolved["weight_variance"], unsolved["bias_variance"]
-    ax.plot(*where, linestyle="", marker="x", color=style.VERMILLION, zorder=4)
 
 
 def label_contours(ax: Axes, contours: ContourSet, names: Mapping[float, str]) -> None:
@@ -91,9 +89,9 @@ def label_contours(ax: Axes, contours: ContourSet, names: Mapping[float, str]) -
     ax.clabel(contours, fmt=dict(names), fontsize=8, manual=middles)
 
 
-def name_phases(ax: Axes, ordered: str, chaotic: str) -> None:
-    """Write the names of the phases at the left and at the upper right."""
-    for x, y, text in ((0.12, 0.6, ordered), (0.915, 0.86, chaotic)):
+def name_phases(ax: Axes, ordered: str, chaotic: str, height: float = 0.82) -> None:
+    """Write the names of the phases, the chaotic one at a fraction `height` of the right side."""
+    for x, y, text in ((0.12, 0.6, ordered), (0.905, height, chaotic)):
         ax.text(x, y, text, transform=ax.transAxes, ha="center", va="center", fontsize=9, zorder=4)
 
 
@@ -101,21 +99,29 @@ def name_phases(ax: Axes, ordered: str, chaotic: str) -> None:
     "tanh-phase",
     title="Phase diagram of tanh",
     source="after Figure 1 of arXiv:1606.05340 and Figure 1 of arXiv:1611.01232",
-    needs=("weight_variance", "bias_variance", "correlation_limit", "chi", "q"),
-    dataset="tanh-phase",
+    needs=("weight_variance", "bias_variance", "correlation_limit", "chi", "q", "status"),
+    dataset="tanh_phase",
 )
 def phase_diagram(dataset: xr.Dataset) -> Figure:
-    """Draw the limiting correlation, χ1 and q* over weight and bias variance."""
+    """Draw the limiting correlation, χ1 and q* over weight and bias variance.
+
+    Points that were not solved are crossed out.
+    """
     weight, bias = dataset["weight_variance"], dataset["bias_variance"]
     limits, chi, q = (
         dataset[name].transpose("bias_variance", "weight_variance")
         for name in ("correlation_limit", "chi", "q")
     )
+    # Without biases the variance vanishes where χ1 < 1, and the sweep has no number there. q* and
+    # χ1 are continuous in the bias variance: q* is 0, and the next row stands in for χ1.
+    vanishes = dataset["status"] == Status.VANISHES
+    q, chi = q.where(~vanishes, 0.0), chi.where(~vanishes, chi.shift(bias_variance=-1))
     fig = style.canvas(style.WIDE, 3.2)
     left, right = fig.subplots(1, 2, sharey=True)
     for ax in (left, right):
         ax.set(xlabel=LABELS["weight_variance"], xlim=(weight[0], weight[-1]))
         ax.set(ylim=(bias[0], bias[-1]))
+        _cross_out_unsolved(ax, dataset)
     left.set_ylabel(LABELS["bias_variance"])
 
     edge = np.empty((0, 2))
@@ -125,7 +131,7 @@ def phase_diagram(dataset: xr.Dataset) -> Figure:
             line.set_zorder(3)
             edge = np.concatenate([np.asarray(path.vertices) for path in line.get_paths()])
     limit_map(fig, left, limits, edge, LIMIT_LEVELS, r"$c^{*}$")
-    name_phases(left, "ordered\n" + r"$c^{*}=1$", "chaotic\n" + r"$c^{*}<1$")
+    name_phases(left, "ordered\n" + r"$c^{*}=1$", "chaotic\n" + r"$c^{*}<1$", height=0.73)
     style.panel(left, "a", "limiting correlation")
 
     steps = np.log(chi.where(chi > 0)) / np.log(CHI_RATIO)
@@ -143,3 +149,10 @@ def phase_diagram(dataset: xr.Dataset) -> Figure:
     label_contours(right, lines, {level: style.number(level) for level in lines.levels})
     style.panel(right, "b", r"$\chi_1$, and $q^{*}$ (dashed)")
     return fig
+
+
+def _cross_out_unsolved(ax: Axes, dataset: xr.Dataset) -> None:
+    status = dataset["status"].stack(point=("weight_variance", "bias_variance"))
+    unsolved = status[~status.isin([Status.OK, Status.VANISHES]).values]
+    where = unsolved["weight_variance"], unsolved["bias_variance"]
+    ax.plot(*where, linestyle="", marker="x", color=style.VERMILLION, zorder=4)

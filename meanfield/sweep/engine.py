@@ -31,6 +31,7 @@ from meanfield.sweep.store import (
     FORMAT,
     SPEC_KEY,
     Layout,
+    array_of,
     create_store,
     resume_store,
     write_chunk,
@@ -75,7 +76,7 @@ def run_sweep(spec: SweepSpec, out: str | Path, progress: Progress | None = None
         attrs = {"format": FORMAT, "title": spec.title, SPEC_KEY: text, "versions": _versions()}
         layout = Layout(grid.coords(), grid.variables(), grid.dims, grid.shape, grid.chunks)
         root = create_store(path, layout, attrs)
-    status = np.asarray(root["status"][...])  # pyright: ignore[reportIndexIssue]
+    status = np.asarray(array_of(root, "status")[...])
     total = status.size
     left = [r for r in grid.regions() if (status[r] == Status.PENDING).any()]
     done = total - sum(status[r].size for r in left)
@@ -153,7 +154,9 @@ class _Grid:
     def regions(self) -> list[tuple[slice, ...]]:
         starts = [range(0, n, c) for n, c in zip(self.shape, self.chunks, strict=True)]
         return [
-            tuple(slice(s, min(s + c, n)) for s, c, n in zip(at, self.chunks, self.shape, strict=True))
+            tuple(
+                slice(s, min(s + c, n)) for s, c, n in zip(at, self.chunks, self.shape, strict=True)
+            )
             for at in itertools.product(*starts)
         ]
 
@@ -185,7 +188,9 @@ class _Grid:
 
     def _legal(self, index: int, points: dict[str, np.ndarray]) -> np.ndarray:
         legal = np.ones(next(iter(points.values())).shape, bool)
-        for name, (_, _, check) in activations[self.spec.activations[index].name].parameters().items():
+        for name, (_, _, check) in (
+            activations[self.spec.activations[index].name].parameters().items()
+        ):
             if name in points:
                 legal &= np.asarray(check(points[name]), bool)
         return legal

@@ -152,7 +152,9 @@ class SweepSpec(Strict):
         self._check_sigma_axes()
         for name in self.observables:
             for spec in self.activations:
-                missing = set(observables[name].parameters) - set(activations[spec.name].parameters())
+                missing = set(observables[name].parameters) - set(
+                    activations[spec.name].parameters()
+                )
                 if missing:
                     raise ValueError(
                         f"observables: {name} needs a parameter {missing.pop()!r}, "

@@ -99,12 +99,19 @@ def resume_store(path: Path, spec: str) -> zarr.Group:
     return root
 
 
+def array_of(root: zarr.Group, name: str) -> zarr.Array:
+    """Return the array `name` of a store."""
+    array = root[name]
+    assert isinstance(array, zarr.Array)
+    return array
+
+
 def write_chunk(
     root: zarr.Group, region: tuple[slice, ...], values: Mapping[str, np.ndarray]
 ) -> None:
     """Write one chunk of every variable, status last."""
     for name in (*(n for n in values if n != "status"), "status"):
-        root[name][region] = values[name]  # pyright: ignore[reportIndexIssue]
+        array_of(root, name)[region] = values[name]
 
 
 def open_results(path: str | Path) -> xr.Dataset:
@@ -137,5 +144,11 @@ def _open_group(path: Path, mode: Any) -> zarr.Group:
         raise MeanFieldError(f"{path} does not exist; give the path of a sweep's .zarr directory")
     try:
         return zarr.open_group(path, mode=mode, zarr_format=3)
-    except (OSError, ValueError, KeyError, json.JSONDecodeError, zarr.errors.BaseZarrError) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        json.JSONDecodeError,
+        zarr.errors.BaseZarrError,
+    ) as error:
         raise MeanFieldError(f"{path} is no dataset of meanfield") from error

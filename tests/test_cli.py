@@ -1,0 +1,283 @@
+"""The command line as its users meet it: answers, tables, JSON, and mistakes."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import meanfield as mf
+from meanfield import cli
+from meanfield.errors import MeanFieldError
+
+runner = CliRunner()
+
+SMALL = """
+title = "A small check of the theorem"
+activations = ["shtanh"]
+on = "edge_of_chaos"
+observables = ["moment_ratio", "max_deviation", "max_deviation_full", "linear_width"]
+figures = ["murray2021-9"]
+checks = []
+[axes]
+a = [1, 2]
+bias_variance = [0.01, 0.1]
+"""
+
+
+def run(*args):
+    return runner.invoke(cli.app, [str(arg) for arg in args], catch_exceptions=True)
+
+
+def fails(capsys, *args):
+    """Run a command that must fail as a user's mistake; return what it says."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["meanfield", *map(str, args)])
+        patch.setenv("MEANFIELD_CACHE", "off")
+        with pytest.raises(SystemExit) as exit_:
+            cli.main()
+    assert exit_.value.code == 2
+    said = capsys.readouterr()
+    assert "Traceback" not in said.err + said.out
+    return said.err
+
+
+def test_help_needs_no_jax():
+    code = (
+        "import sys; sys.argv = ['meanfield', '--help']\n"
+        "from meanfield.cli import main\n"
+        "try:\n    main()\n"
+        "except SystemExit:\n    pass\n"
+        "heavy = {'jax', 'xarray', 'matplotlib', 'zarr', 'numpy', 'scipy', 'pandas'}\n"
+        "sys.exit(str(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for command in ("list", "point", "edge", "sweep", "figure", "reproduce"):
+        assert command in done.stdout
+
+
+def test_module_runs_as_a_program():
+    done = subprocess.run(
+        [sys.executable, "-m", "meanfield", "edge", "--help"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "MEANFIELD_CACHE": "off"},
+    )
+    assert done.returncode == 0
+    assert "--sigma-b" in done.stdout
+
+
+def test_completion_script_is_offered():
+    done = subprocess.run(
+        [Path(sys.executable).with_name("meanfield"), "--show-completion", "bash"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"},
+    )
+    assert "_MEANFIELD_COMPLETE" in done.stdout.upper()
+
+
+def test_edge_prints_json_with_the_names_of_the_api():
+    result = run("edge", "--activation", "shtanh", "-p", "a=2", "--sigma-b", "0.3", "--json")
+    record = json.loads(result.stdout)
+    point = mf.edge_of_chaos(mf.activation("shtanh", a=2.0), 0.3)
+    assert record["status"] == "OK"
+    for name in ("q", "sigma_w", "slope"):
+        assert record[name] == pytest.approx(float(getattr(point, name)), rel=1e-12)
+
+
+def test_edge_that_does_not_exist_says_so():
+    result = run("edge", "-a", "softplus", "--sigma-b", "0.1", "--json")
+    assert result.exit_code == 0
+    record = json.loads(result.stdout)
+    assert record["status"] == "NO_SOLUTION"
+    assert record["q"] is None
+
+
+def test_point_prints_json():
+    record = json.loads(
+        run("point", "-a", "relu", "--sigma-w", 1, "--sigma-b", 0.5, "--json").stdout
+    )
+    assert record["q"] == pytest.approx(0.5, rel=1e-13)
+    assert record["chi"] == pytest.approx(0.5, rel=1e-13)
+    assert record["c"] == 1.0
+    assert record["moment_ratio"] == pytest.approx(2.0, rel=1e-13)
+    assert record["phase"] == "ordered"
+
+
+def test_point_that_diverges_is_no_number():
+    record = json.loads(
+        run("point", "-a", "relu", "--sigma-w", 2, "--sigma-b", 0.5, "--json").stdout
+    )
+    assert record["status"] == "DIVERGES"
+    assert record["q"] is None
+    assert record["phase"] is None
+
+
+def test_point_prints_a_table():
+    result = run("point", "-a", "relu", "--sigma-w", 1, "--sigma-b", 0.5)
+    assert "ordered" in result.stdout
+    assert "0.5" in result.stdout
+
+
+@pytest.mark.parametrize("kind", cli.KINDS)
+def test_list(kind):
+    result = run("list", kind)
+    assert result.exit_code == 0
+    expected = {
+        "activations": mf.activations.activations,
+        "observables": ["moment_ratio"],
+        "figures": ["murray2021-1", "murray2021-9"],
+        "configs": ["murray2021", "tanh_phase", "murray2021_hard_tanh"],
+    }[kind]
+    for name in expected:
+        assert name in result.stdout
+
+
+def test_activation_from_a_file(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text("import jax.numpy as jnp\ndef clipped(x):\n    return jnp.clip(x, -2, 2)\n")
+    mine = json.loads(run("edge", "-a", f"{file}:clipped", "--sigma-b", 0.3, "--json").stdout)
+    own = mf.edge_of_chaos(mf.activation("shtanh", a=2.0), 0.3)
+    assert mine["q"] == pytest.approx(float(own.q), rel=1e-12)
+
+
+def test_activation_object_from_a_file(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text("import meanfield as mf\nphi = mf.centre(mf.activation('srelu'))\n")
+    record = json.loads(run("edge", "-a", f"{file}:phi", "--sigma-b", 0.2, "--json").stdout)
+    assert record["status"] == "OK"
+
+
+def test_unsure_kinks_are_warned_of(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text("import jax.numpy as jnp\ndef steep(x):\n    return jnp.tanh(1e7 * x)\n")
+    result = run("edge", "-a", f"{file}:steep", "--sigma-b", 0.3, "--json")
+    assert "warning: kinks of steep" in result.stderr
+
+
+def test_sweep_figure_and_reproduce(tmp_path):
+    config = tmp_path / "small.toml"
+    config.write_text(SMALL, encoding="utf-8")
+    result = run("sweep", config, "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert "4 points OK" in result.stdout
+    assert "4 of 4 points" in result.stderr
+    result = run("reproduce", config, "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "out" / "figures" / "murray2021-9.pdf").stat().st_size > 1000
+    result = run("figure", "murray2021-9", "--out", tmp_path / "drawn")
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "drawn" / "murray2021-9.png").stat().st_size > 1000
+
+
+def test_reproduce_reports_the_theorem_and_a_violation_fails(tmp_path, monkeypatch):
+    config = tmp_path / "small.toml"
+    config.write_text(
+        SMALL.replace("checks = []", 'checks = ["scaled_bounded_theorem"]')
+        .replace('["shtanh"]', '["shtanh", "ssaw"]')
+        .replace('figures = ["murray2021-9"]', ""),
+        encoding="utf-8",
+    )
+    result = run("reproduce", config, "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert "scaled_bounded_theorem: holds; 0 violations" in result.stdout
+    assert "(15)" in result.stdout
+    assert "S5" in result.stdout
+
+    from meanfield import bounds
+
+    honest = bounds.scaled_bounded
+
+    def too_strict(y):
+        theorem = honest(y)
+        object.__setattr__(theorem, "correlation", np.asarray(theorem.correlation) / 10)
+        return theorem
+
+    monkeypatch.setattr(bounds, "scaled_bounded", too_strict)
+    result = run("reproduce", config, "--out", tmp_path / "out")
+    assert result.exit_code == 1
+    assert "violated: shtanh (15)" in result.stdout
+    assert "'a': 1.0" in result.stdout
+
+
+def test_mistakes_are_one_or_two_lines_and_exit_code_2(tmp_path, capsys):
+    file = tmp_path / "mine.py"
+    file.write_text("import math\ndef scalar(x):\n    return math.tanh(x)\nraise_ = 1\n")
+    broken = tmp_path / "broken.py"
+    broken.write_text("1/0")
+    text = tmp_path / "text.zarr"
+    text.write_text("no dataset")
+    unknown = tmp_path / "unknown.toml"
+    unknown.write_text(SMALL.replace("murray2021-9", "murray2021-99"))
+    blocked = tmp_path / "blocked"
+    blocked.write_text("in the way")
+    cases = [
+        (("edge", "-a", "tahn"), "unknown activation 'tahn'; did you mean tanh"),
+        (("edge", "-a", "tanh", "--sigma-b", "-1"), "sigma_b = -1.0 is not legal"),
+        (("edge", "-a", "tanh", "--sigma-b", "nan"), "sigma_b = nan is not legal"),
+        (("point", "-a", "tanh", "--sigma-w", "-1"), "sigma_w = -1.0 is not legal"),
+        (("point", "-a", "tanh", "--sigma-w", "1", "--q0", "0"), "q0 = 0.0 is not legal"),
+        (("edge", "-a", "ssin", "-p", "a=0.5"), "a = 0.5 is not legal; it must be >= 1"),
+        (("edge", "-a", "tanh", "-p", "a=2"), "tanh has no parameter 'a'"),
+        (("edge", "-a", "shtanh", "-p", "a"), "must be name=number"),
+        (("edge", "-a", "shtanh", "-p", "a=x"), "must be name=number"),
+        (("edge", "-a", f"{file}:absent"), "has no 'absent'"),
+        (("edge", "-a", f"{file}:scalar"), "scalar is not legal"),
+        (("edge", "-a", f"{file}:raise_"), "must be callable"),
+        (("edge", "-a", f"{broken}:f"), "raises ZeroDivisionError"),
+        (("edge", "-a", f"{tmp_path}/none.py:f"), "is no Python file"),
+        (("edge", "-a", f"{file}:scalar", "-p", "a=1"), "takes no parameters"),
+        (("list", "activation"), "unknown kind 'activation'; did you mean activations"),
+        (("sweep", "muray2021"), "did you mean murray2021"),
+        (("sweep", unknown, "--out", tmp_path), "unknown figure 'murray2021-99'"),
+        (("figure", "murray-9"), "unknown figure"),
+        (("figure", "murray2021-4", "--data", text, "--out", tmp_path), "is no dataset"),
+        (("figure", "murray2021-9", "--out", blocked / "x"), "cannot be written"),
+        (("reproduce", "murray2021", "--out", blocked / "x"), "cannot be written"),
+    ]
+    for args, message in cases:
+        said = fails(capsys, *args)
+        assert message in said, (args, said)
+        assert 1 <= len(said.strip().splitlines()) <= 2, said
+
+
+def test_typer_reports_missing_options_with_exit_code_2(capsys):
+    assert "--activation" in fails(capsys, "edge")
+    assert "invalid" in fails(capsys, "edge", "-a", "tanh", "--sigma-b", "x").lower()
+
+
+def test_compilation_cache_can_be_moved_and_turned_off(tmp_path, monkeypatch):
+    names = ["JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"]
+    names.append("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES")
+    for name in names:
+        monkeypatch.setenv(name, "x")
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("MEANFIELD_CACHE", "off")
+    cli._use_compilation_cache()
+    assert "JAX_COMPILATION_CACHE_DIR" not in os.environ
+    monkeypatch.setenv("MEANFIELD_CACHE", str(tmp_path))
+    cli._use_compilation_cache()
+    assert os.environ["JAX_COMPILATION_CACHE_DIR"].startswith(str(tmp_path))
+
+
+def test_errors_of_ours_are_not_swallowed(monkeypatch):
+    def broken():
+        raise RuntimeError("ours")
+
+    monkeypatch.setattr(cli, "app", broken)
+    monkeypatch.setenv("MEANFIELD_CACHE", "off")
+    with pytest.raises(RuntimeError, match="ours"):
+        cli.main()
+
+
+def test_errors_name_what_is_wrong():
+    with pytest.raises(MeanFieldError, match=r"written with jax\.numpy"):
+        mf.from_callable(lambda x: np.tanh(x) if x > 0 else x)
