@@ -337,13 +337,13 @@ def _run(spec: "SweepSpec", out: Path) -> tuple[Path, "xr.Dataset"]:
             checks[name]
     except MeanFieldError as error:
         raise MeanFieldError(f"{spec.name}.toml: {error}") from error
-    with _progress(spec.title or spec.name) as report:
+    with _progress(spec.title or spec.name, "points") as report:
         path = run_sweep(spec, out, report)
     return path, open_results(path)
 
 
 @contextlib.contextmanager
-def _progress(title: str) -> Iterator[Any]:
+def _progress(title: str, unit: str) -> Iterator[Any]:
     """Report progress on stderr: a bar on a terminal, else a line every tenth of the way."""
     if sys.stderr.isatty():
         from rich.console import Console
@@ -360,7 +360,7 @@ def _progress(title: str) -> Iterator[Any]:
         tenth = 10 * done // total
         if tenth > reached:
             reached = tenth
-            print(f"{title}: {done} of {total} points", file=sys.stderr, flush=True)
+            print(f"{title}: {done} of {total} {unit}", file=sys.stderr, flush=True)
 
     yield report
 
@@ -401,14 +401,9 @@ def figure(
 
 
 def _draw(record: Any, dataset: "xr.Dataset", out: Path) -> list[Path]:
-    import matplotlib.pyplot as plt
-
     from meanfield.plots import draw, save
 
-    drawn = draw(record.name, dataset)
-    paths = save(drawn, out, record.name)
-    plt.close(drawn)
-    return paths
+    return save(draw(record.name, dataset), out, record.name)
 
 
 def _check_writable(out: Path) -> None:
@@ -438,7 +433,7 @@ def reproduce(
     path, dataset = _run(spec, out)
     print(f"wrote {path}")
     _summarise(dataset)
-    with _progress("figures") as report:
+    with _progress(spec.title or spec.name, "figures") as report:
         for i, figure_name in enumerate(spec.figures):
             report(i, len(spec.figures))
             record = figures[figure_name]

@@ -545,7 +545,7 @@ class Piece(NamedTuple):
         """Differentiate term by term."""
         out = []
         for coefficients, rate in self.terms:
-            lower = [k * a for k, a in enumerate(coefficients)][1:] + [mpf(0)]
+            lower = [*[k * a for k, a in enumerate(coefficients)][1:], mpf(0)]
             pairs = zip(coefficients, lower, strict=True)
             out.append((tuple(b + rate * a for a, b in pairs), rate))
         return Piece(self.lo, self.hi, tuple(out))

@@ -25,6 +25,7 @@ are differentiable in them.
 import abc
 import dataclasses
 import functools
+import itertools
 import operator
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -267,7 +268,7 @@ class Activation(abc.ABC):
             ordered = jnp.sort(jnp.stack(inner, axis=-1), axis=-1)
             cuts[1:1] = [ordered[..., i] for i in range(len(inner))]
         mean = jnp.zeros_like(apart)
-        for start, stop in zip(cuts, cuts[1:], strict=False):
+        for start, stop in itertools.pairwise(cuts):
             for node, weight in zip(LEGENDRE_NODES, LEGENDRE_WEIGHTS, strict=True):
                 at = start + (stop - start) * (1 + node) / 2
                 mean += (stop - start) * weight / 2 * self.slope(pair.u2 + at * apart)

@@ -282,7 +282,8 @@ def correlation_by_depth(names: Sequence[str] = DEPTH_ACTIVATIONS, depth: int = 
     """Return ρ through `depth` critical layers, from 0.01 and from 0.6 (appendix B.6).
 
     The weights and biases are critical at q* = 0.1, 0.2, 0.5 and 1; ReLU and |x| have one critical
-    network for all q*.
+    network for all q*. The fixed variances of GELU and Swish repel (V'(q*) is up to 1.1), so only
+    inputs that start there stay there: rounding grows by less than 20 in 30 layers.
     """
     q, start = np.array(DEPTH_VARIANCES), np.array(DEPTH_CORRELATIONS)
     paths, weights, biases = [], [], []

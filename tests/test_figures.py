@@ -1,0 +1,302 @@
+"""Every figure draws what its dataset holds, names what it lacks, and saves the same bytes."""
+
+import numpy as np
+import pytest
+import xarray as xr
+from matplotlib.figure import Figure
+
+from meanfield import plots
+from meanfield.errors import MeanFieldError, Status
+
+RHO = np.linspace(0, 1, 6)
+FAMILIES = ["shtanh", "ssin", "sexp", "ssaw"]
+
+
+def maps() -> xr.Dataset:
+    q, rho, scale = np.linspace(0, 2, 5), np.linspace(-1, 1, 5), np.array([[1.0], [0.5], [0.6]])
+    return xr.Dataset(
+        {
+            "length_map": (("activation", "q"), 0.1 + scale * q),
+            "length_bias_variance": ("activation", [0.1, 0.1, 0.0]),
+            "q_star": ("activation", [np.nan, 0.2, 0.0]),
+            "correlation_map": (("activation", "rho"), 1 - scale * (1 - rho)),
+            "correlation_bias_variance": ("activation", [0.0, 0.1, 0.1]),
+        },
+        coords={"activation": ["relu", "tanh", "elu"], "q": q, "rho": rho},
+    )
+
+
+def phase_data() -> xr.Dataset:
+    weight, bias, q = np.linspace(0.5, 3, 9), np.linspace(1e-4, 0.25, 8), np.linspace(0.01, 7, 6)
+    # The edge of chaos of this toy is σw² = 1 + 2 σb².
+    limit = np.minimum(1.0, (1 + 2 * bias) / weight[:, None])
+    edge_bias = np.linspace(0, 0.5, 6)
+    return xr.Dataset(
+        {
+            "correlation_map": (("phase", "rho"), 0.4 + 0.6 * RHO - [[0.0], [0.2], [0.4]]),
+            "phase_weight_variance": ("phase", [0.6, 1.2, 2.4]),
+            "phase_chi": ("phase", [0.6, 1.0, 1.4]),
+            "phase_limit": ("phase", [1.0, 1.0, 0.3]),
+            "correlation_limit": (("weight_variance", "bias_variance"), limit),
+            "edge_weight_variance": (
+                ("activation", "edge_q"),
+                1 + 2 * edge_bias + np.zeros((3, 1)),
+            ),
+            "edge_bias_variance": (("activation", "edge_q"), edge_bias + np.zeros((3, 1))),
+        },
+        coords={
+            "phase": ["ordered", "critical", "chaotic"],
+            "rho": RHO,
+            "weight_variance": weight,
+            "bias_variance": bias,
+            "activation": ["tanh", "hard_tanh", "elu"],
+            "edge_q": q,
+        },
+    )
+
+
+def shapes() -> xr.Dataset:
+    a, x = np.array([1.0, 2.0, 4.0]), np.linspace(-8, 8, 9)
+    phi = np.clip(x, -a[:, None], a[:, None]) + np.zeros((4, 1, 1))
+    return xr.Dataset(
+        {"phi": (("activation", "a", "x"), phi)},
+        coords={"activation": FAMILIES, "a": a, "x": x},
+    )
+
+
+def sweep() -> xr.Dataset:
+    a, bias = np.arange(1.0, 11.0), np.array([1e-2, 1e-1, 1.0])
+    value = 1 / a[:, None] ** 2 * bias * np.arange(1, 5)[:, None, None]
+    dims = ("activation", "a", "bias_variance")
+    return xr.Dataset(
+        {
+            "linear_width": (dims, 2 + value),
+            "max_deviation": (dims, value),
+            "moment_ratio": (dims, 1 + value),
+        },
+        coords={"activation": FAMILIES, "a": a, "bias_variance": bias},
+    )
+
+
+def linear_region() -> xr.Dataset:
+    a, x, rho = np.array([1.0, 2.0]), np.linspace(-8, 8, 9), np.linspace(-1, 1, 5)
+    return xr.Dataset(
+        {
+            "phi": (("a", "x"), np.clip(x, -a[:, None], a[:, None])),
+            "correlation_map": (("a", "rho"), rho + 0.1 * (1 - rho) / a[:, None]),
+            "q_star": ("a", a),
+            "bias_variance": 0.1,
+        },
+        coords={"a": a, "x": x, "rho": rho},
+    )
+
+
+def construction() -> xr.Dataset:
+    x = np.linspace(0.1, 3, 7)
+    numbers = {"y": 0.25, "delta": 1.3, "beta": 0.9, "nu": 0.7}
+    return xr.Dataset(
+        {"g": ("x", 1 / x), "h": ("x", 1.2 - 0.3 * x), "tangent": ("x", 0.9 - x / 2), **numbers},
+        coords={"x": x},
+    )
+
+
+def depth() -> xr.Dataset:
+    layer, q, start = np.arange(31), np.array([0.1, 1.0]), np.array([0.01, 0.6])
+    path = 1 - (1 - start[:, None]) / (1 + q[:, None, None] * layer)
+    return xr.Dataset(
+        {"correlation": (("activation", "q", "initial_correlation", "layer"), [path, path])},
+        coords={
+            "activation": ["relu", "tanh"],
+            "q": q,
+            "initial_correlation": start,
+            "layer": layer,
+        },
+    )
+
+
+def diagram() -> xr.Dataset:
+    weight, bias = np.linspace(0.5, 4, 8), np.linspace(0, 0.5, 7)
+    chi = weight / (1 + 3 * bias[:, None])
+    status = np.full(chi.shape, Status.OK, dtype=np.int8)
+    status[0, weight < 1] = Status.VANISHES
+    status[2, 3] = Status.NOT_CONVERGED
+    ok = status == Status.OK
+    dims = ("bias_variance", "weight_variance")
+    numbers = {"chi": chi, "q": weight + bias[:, None], "correlation_limit": np.minimum(1, 1 / chi)}
+    return xr.Dataset(
+        {k: (dims, np.where(ok, v, np.nan)) for k, v in numbers.items()}
+        | {"status": (dims, status)},
+        coords={"bias_variance": bias, "weight_variance": weight},
+    )
+
+
+DATASETS = {
+    "murray2021-1": maps,
+    "murray2021-2": phase_data,
+    "murray2021-3": shapes,
+    "murray2021-4": sweep,
+    "murray2021-5": sweep,
+    "murray2021-6": linear_region,
+    "murray2021-9": construction,
+    "murray2021-depth": depth,
+    "tanh-phase": diagram,
+}
+# Lines in each panel, colour bars left out.
+LINES = {
+    "murray2021-1": [5, 4],
+    "murray2021-2": [5, 1, 3, 3],
+    "murray2021-3": [5] * 4,
+    "murray2021-4": [8],
+    "murray2021-5": [6, 6],
+    "murray2021-6": [2, 3, 4],
+    "murray2021-9": [8],
+    "murray2021-depth": [3] * 4,
+    "tanh-phase": [1, 1],
+}
+# Variables whose every row is a line; of the sweep, those at bias variance 0.1.
+CURVES = {
+    "murray2021-1": ["length_map", "correlation_map"],
+    "murray2021-2": ["correlation_map", "edge_bias_variance"],
+    "murray2021-3": ["phi"],
+    "murray2021-4": ["linear_width"],
+    "murray2021-5": ["max_deviation"],
+    "murray2021-6": ["phi", "correlation_map"],
+    "murray2021-9": ["g", "h", "tangent"],
+    "murray2021-depth": ["correlation"],
+    "tanh-phase": [],
+}
+# The limits of x and y, where they are the dataset's: panel, coordinate of x, of y.
+LIMITS = {
+    "murray2021-1": [(0, "q", None), (1, "rho", "rho")],
+    "murray2021-2": [(0, "rho", "rho"), (1, "weight_variance", "bias_variance")],
+    "murray2021-3": [(i, "x", None) for i in range(4)],
+    "murray2021-6": [(0, "x", None), (1, "rho", "rho"), (2, "rho", None)],
+    "tanh-phase": [(i, "weight_variance", "bias_variance") for i in range(2)],
+}
+NAMES = sorted(plots.figures)
+
+
+def panels(fig: Figure) -> list:
+    """Return the axes that are not colour bars."""
+    return [ax for ax in fig.axes if ax.get_label() != "<colorbar>"]
+
+
+def test_every_figure_has_a_dataset_here():
+    assert set(DATASETS) == set(plots.figures) == set(LINES) == set(CURVES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_needs_are_exactly_what_is_shown(name):
+    dataset, record = DATASETS[name](), plots.figures[name]
+    if record.dataset != "murray2021":  # two figures share this sweep
+        assert set(record.needs) == set(dataset.variables)
+    assert record.name == name
+    assert record.title
+    assert "arXiv" in record.source
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_draws_the_dataset(name):
+    dataset = DATASETS[name]()
+    fig = plots.draw(name, dataset)
+    axes = panels(fig)
+    assert [len(ax.lines) for ax in axes] == LINES[name]
+    drawn = [np.asarray(line.get_ydata(), float) for ax in axes for line in ax.lines]
+    for variable in CURVES[name]:
+        values = dataset[variable]
+        if name in ("murray2021-4", "murray2021-5"):
+            values = values.sel(bias_variance=0.1)
+        for row in values.values.reshape(-1, values.shape[-1]):
+            assert any(np.array_equal(row, line, equal_nan=True) for line in drawn), variable
+    for panel, x, y in LIMITS.get(name, []):
+        for coordinate, limits in ((x, axes[panel].get_xlim()), (y, axes[panel].get_ylim())):
+            if coordinate is not None:
+                ends = dataset[coordinate].values[[0, -1]]
+                np.testing.assert_allclose(limits, ends, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_axes_are_labelled(name):
+    fig = plots.draw(name, DATASETS[name]())
+    for ax in fig.axes:
+        if ax not in panels(fig):
+            assert ax.get_ylabel()
+            continue
+        spec = ax.get_subplotspec()
+        assert ax.get_xlabel() or not spec.is_last_row()
+        assert ax.get_ylabel() or not spec.is_first_col()
+        shared = ax.get_shared_y_axes().get_siblings(ax)
+        assert ax.get_ylabel() or len(shared) > 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_is_clipped(name):
+    fig = plots.draw(name, DATASETS[name]())
+    fig.draw_without_rendering()
+    box = fig.get_tightbbox()
+    width, height = fig.get_size_inches()
+    assert box.x0 > -0.02
+    assert box.y0 > -0.02
+    assert box.x1 < width + 0.02
+    assert box.y1 < height + 0.02
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_missing_variable_is_named(name):
+    dataset = DATASETS[name]()
+    for need in plots.figures[name].needs:
+        with pytest.raises(MeanFieldError, match=rf"\b{need}\b.*lacks"):
+            plots.draw(name, dataset.drop_vars(need))
+        with pytest.raises(MeanFieldError, match=rf"\b{need}\b.*lacks"):
+            plots.figures[name].draw(dataset.drop_vars(need))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_saved_bytes_are_the_same(name, tmp_path):
+    contents = []
+    for attempt in ("first", "second"):
+        paths = plots.save(plots.draw(name, DATASETS[name]()), tmp_path / attempt, name)
+        assert [path.name for path in paths] == [f"{name}.pdf", f"{name}.png"]
+        contents.append([path.read_bytes() for path in paths])
+    assert contents[0] == contents[1]
+    pdf, png = contents[0]
+    assert pdf.startswith(b"%PDF")
+    assert png.startswith(b"\x89PNG")
+    assert b"CreationDate" not in pdf
+
+
+def test_saving_one_drawing_twice_gives_the_same_bytes(tmp_path):
+    drawing = plots.draw("murray2021-9", construction())
+    first = [path.read_bytes() for path in plots.save(drawing, tmp_path, "x")]
+    assert first == [path.read_bytes() for path in plots.save(drawing, tmp_path, "x")]
+
+
+def test_sweep_without_the_paper_bias_variance_is_refused():
+    with pytest.raises(MeanFieldError, match="bias_variance"):
+        plots.draw("murray2021-4", sweep().sel(bias_variance=[1e-2, 1.0]))
+
+
+def test_sweep_may_miss_points_and_families():
+    dataset = sweep().sel(activation=["ssaw", "shtanh"])
+    dataset["max_deviation"][0, 3] = np.nan
+    dataset["moment_ratio"][0, :] = 1.0
+    assert len(panels(plots.draw("murray2021-5", dataset))[0].lines) == 4
+
+
+def test_phase_diagram_without_an_edge():
+    dataset = diagram().sel(weight_variance=slice(3, None))
+    dataset["chi"] = dataset["chi"].fillna(2.0) + 1
+    assert len(panels(plots.draw("tanh-phase", dataset))) == 2
+
+
+def test_unknown_figure_suggests():
+    with pytest.raises(MeanFieldError, match="murray2021-1"):
+        plots.draw("murray-1", maps())
+
+
+def test_drawing_leaves_matplotlib_alone():
+    import matplotlib as mpl
+
+    before = dict(mpl.rcParams)
+    plots.draw("murray2021-1", maps())
+    assert dict(mpl.rcParams) == before

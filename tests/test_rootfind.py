@@ -1,0 +1,180 @@
+"""Roots are bracketed, closed to rounding, and differentiable without the iterations."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from meanfield.rootfind import MAX_STEPS, Bracket, close_bracket, implicit, scan
+
+
+def bracket_of(f, low, high):
+    low, high = jnp.asarray(low, float), jnp.asarray(high, float)
+    return Bracket(low, high, f(low), f(high))
+
+
+def close(f, low, high):
+    return jax.jit(lambda: close_bracket(f, bracket_of(f, low, high)))()
+
+
+ROOTS = {
+    "cubic": (lambda x: x**3 - 2 * x - 5, 2.0, 3.0, 2.0945514815423265),
+    "falling": (lambda x: jnp.exp(-x) - x, 0.0, 1.0, 0.5671432904097838),
+    "flat": (lambda x: (x - 1) ** 9, 0.0, 3.3, 1.0),
+    "steep": (lambda x: jnp.tanh(1e6 * (x - 0.3)), -1.0, 7.0, 0.3),
+    "tiny": (lambda x: x - 1e-200, -1.0, 1.0, 1e-200),
+    "pole beside it": (lambda x: 1 / (x - 3.0) + 6, 3.01, 2.0, 3 - 1 / 6),
+    "at the lower end": (lambda x: x - 2.0, 2.0, 3.0, 2.0),
+    "at the upper end": (lambda x: x - 3.0, 2.0, 3.0, 3.0),
+    "jump": (lambda x: jnp.where(x < 0.7, -1.0, 2.0), 0.0, 1.0, 0.7),
+}
+
+
+@pytest.mark.parametrize("name", [n for n in ROOTS if n != "pole beside it"])
+def test_a_root_is_closed_to_rounding(name):
+    f, low, high, exact = ROOTS[name]
+    # (x - 1)⁹ underflows within 1e-36 of its root only: nothing is lost there.
+    assert close(f, low, high) == pytest.approx(exact, rel=1e-15, abs=1e-300)
+    assert close(f, high, low) == pytest.approx(exact, rel=1e-15, abs=1e-300)
+
+
+def test_the_answer_never_leaves_the_bracket():
+    for low, high in ((0.1, 40.0), (0.9, 1.1), (0.0, 1e8)):
+        root = float(close(lambda x: jnp.log(x + 1e-300), low, high))
+        assert low <= root <= high
+        assert root == pytest.approx(1.0, rel=1e-15)
+
+
+def test_few_evaluations_are_needed():
+    count = []
+
+    def f(x):
+        jax.debug.callback(lambda: count.append(None))
+        return jnp.exp(x) - 2.0
+
+    root = close_bracket(f, Bracket(*(jnp.asarray(v) for v in (-4.0, 4.0, -1.98, 52.6))))
+    jax.effects_barrier()
+    assert root == pytest.approx(np.log(2), rel=1e-15)
+    assert len(count) < 15 < MAX_STEPS
+
+
+def test_the_values_at_the_ends_only_need_the_right_sign():
+    bracket = Bracket(*(jnp.asarray(v) for v in (-4.0, 4.0, -1.0, 1e9)))
+    assert close_bracket(lambda x: jnp.exp(x) - 2.0, bracket) == pytest.approx(np.log(2), rel=1e-15)
+
+
+def test_a_function_that_is_not_a_number_gives_none():
+    assert np.isnan(close(lambda x: jnp.where(jnp.abs(x) < 0.9, jnp.nan, x), -1.0, 1.0))
+
+
+def scanned(values, count=None):
+    """Scan 0, 1, 2, ... for a change of sign of a table."""
+    table = jnp.asarray(values, float)
+    bracket, found, blind = scan(
+        lambda x: table[x.astype(int)], 0.0, 1.0, len(values) - 1 if count is None else count
+    )
+    return bracket, bool(found), bool(blind)
+
+
+def test_the_first_change_of_sign_is_taken():
+    bracket, found, blind = scanned([1.0, 2.0, -1.0, -3.0, 4.0, np.nan])
+    assert found
+    assert not blind
+    assert [float(v) for v in jax.tree.leaves(bracket)] == [1.0, 2.0, 2.0, -1.0]
+
+
+def test_a_scan_goes_either_way():
+    bracket, found, _ = scan(lambda x: x + 2.3, 1.0, -0.5, 10)
+    assert found
+    assert (bracket.low, bracket.high) == (-2.0, -2.5)
+
+
+def test_no_change_of_sign_within_the_count_is_said():
+    assert not scanned([1.0, 2.0, 3.0])[1]
+    assert not scanned([1.0, 2.0, -3.0], count=1)[1]
+    assert scanned([1.0, 2.0, -3.0], count=2)[1]
+    assert not scanned([1.0, -3.0], count=0)[1]
+
+
+def test_a_cell_that_is_not_a_number_is_passed_over_and_reported():
+    bracket, found, blind = scanned([1.0, np.nan, -1.0, -1.0, -2.0, 3.0])
+    assert found
+    assert blind
+    assert (bracket.low, bracket.high) == (4.0, 5.0)
+    assert scanned([1.0, np.nan, -1.0])[1:] == (False, True)
+    assert scanned([np.nan, 1.0, -1.0])[1:] == (True, True)
+
+
+def test_infinite_values_have_a_sign():
+    bracket, found, blind = scanned([-1.0, np.inf, np.inf])
+    assert found
+    assert not blind
+    assert bracket.high == 1.0
+
+
+def test_a_zero_is_not_negative():
+    assert scanned([-1.0, 0.0])[1]
+    assert not scanned([1.0, 0.0])[1]
+
+
+def test_points_beyond_the_bracket_are_not_tried():
+    tried = []
+
+    def f(x):
+        jax.debug.callback(lambda x: tried.append(float(x)), x)
+        return x - 2.5
+
+    scan(f, 0.0, 1.0, 100)
+    jax.effects_barrier()
+    assert sorted(tried) == [0.0, 1.0, 2.0, 3.0]
+
+
+def test_a_scan_can_be_inside_a_function_that_is_differentiated():
+    def root(a):
+        def f(x):
+            return x * x - a
+
+        x = close_bracket(f, scan(f, 0.0, 0.5, 20)[0])
+        return implicit(x, *jax.jvp(f, (x,), (jnp.ones_like(x),)))
+
+    assert jax.grad(root)(2.0) == pytest.approx(0.5 / np.sqrt(2), rel=1e-14)
+
+
+def cube_root(a):
+    """Solve x³ = a, with the implicit derivative 1/(3x²)."""
+
+    def f(x):
+        return x**3 - a
+
+    x = close_bracket(f, bracket_of(f, 0.0, 10.0))
+    return implicit(x, *jax.jvp(f, (x,), (jnp.ones_like(x),)))
+
+
+def test_the_implicit_derivative_in_both_modes():
+    exact = 2.0 ** (1 / 3)
+    assert cube_root(2.0) == pytest.approx(exact, rel=1e-15)
+    assert jax.grad(cube_root)(2.0) == pytest.approx(1 / (3 * exact**2), rel=1e-14)
+    _, tangent = jax.jvp(cube_root, (2.0,), (1.0,))
+    assert tangent == pytest.approx(1 / (3 * exact**2), rel=1e-14)
+    batch = jax.vmap(jax.grad(cube_root))(jnp.array([1.0, 8.0, 27.0]))
+    np.testing.assert_allclose(batch, [1 / 3, 1 / 12, 1 / 27], rtol=1e-14)
+
+
+def test_a_closed_bracket_itself_is_constant():
+    def bare(a):
+        def f(x):
+            return x - a
+
+        return close_bracket(f, bracket_of(f, 0.0, 10.0))
+
+    assert jax.grad(bare)(2.0) == 0.0
+    assert jax.jvp(bare, (2.0,), (1.0,))[1] == 0.0
+
+
+def test_a_zero_slope_gives_a_zero_derivative():
+    def still(a):
+        x = jax.lax.stop_gradient(a)
+        return implicit(x, a - x, jnp.zeros(()))
+
+    assert still(3.0) == 3.0
+    assert jax.grad(still)(3.0) == 0.0
