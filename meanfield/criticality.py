@@ -97,9 +97,10 @@ def _candidate(phi: Activation, q: Array) -> CriticalPoint:
     sigma_b = jnp.sqrt(jnp.where(bias_variance > rounding, bias_variance, 0.0))
     slope = phi.variance_slope(q) / mean_slope
     resolved = jnp.isfinite(sigma_w) & jnp.isfinite(bias_variance) & jnp.isfinite(slope)
-    exists = bias_variance >= -rounding
     status = jnp.where(
-        resolved, jnp.where(exists, Status.OK, Status.NO_SOLUTION), Status.NOT_CONVERGED
+        jnp.isinf(mean_slope) | (resolved & (bias_variance < -rounding)),
+        Status.NO_SOLUTION,
+        jnp.where(resolved, Status.OK, Status.NOT_CONVERGED),
     )
     return _masked(CriticalPoint(q, sigma_w, sigma_b, slope, status))
 
@@ -138,7 +139,9 @@ def _edge_of_chaos(phi: Activation, sigma_b: ScalarLike) -> CriticalPoint:
     point = _candidate(phi, q)
 
     exists = everywhere | from_zero | crosses
-    absent = jnp.where(blind & ~scale_invariant, Status.NOT_CONVERGED, Status.NO_SOLUTION)
+    # A jump of φ makes χ infinite: no σw is small enough.
+    jumps = jnp.isinf(phi.slope_moment(jnp.ones(()), 2))
+    absent = jnp.where(blind & ~scale_invariant & ~jumps, Status.NOT_CONVERGED, Status.NO_SOLUTION)
     return _masked(
         CriticalPoint(
             q=jnp.where(from_zero, 0.0, q),

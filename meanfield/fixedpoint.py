@@ -18,6 +18,7 @@ import jax.numpy as jnp
 
 from meanfield._struct import elementwise, struct
 from meanfield.errors import Status
+from meanfield.gaussian import TINY
 from meanfield.layers import Layer
 from meanfield.rootfind import close_bracket, implicit, scan
 from meanfield.typing import Array, ScalarLike
@@ -53,7 +54,7 @@ class SteadyState:
 def steady_state(layer: Layer, q0: ScalarLike = 1.0) -> SteadyState:
     """Return the fixed point of the variance that an input of variance q0 > 0 reaches.
 
-    All arguments broadcast. The status is OK; VANISHES where the variance decays to zero
+    All arguments broadcast. χ1 is inf where φ jumps. The status is OK; VANISHES where the variance decays to zero
     (then q = 0 and the rest is the limit there); DIVERGES where it grows for ever; NONFINITE
     where V overflows; NOT_CONVERGED where V is unresolved or the iteration does not settle.
     Differentiable by the implicit function theorem.
@@ -74,8 +75,13 @@ def steady_state(layer: Layer, q0: ScalarLike = 1.0) -> SteadyState:
         # log V - t: finite, and of one sign with V - q, however large or small q is.
         return jnp.log(layer.variance(jnp.exp(t))) - t
 
+    def tendency(t: Array) -> Array:
+        # Where V is the identity to rounding, it has not turned round yet.
+        value = excess(t)
+        return jnp.where(jnp.abs(value) <= ROUNDING, jnp.where(rising, TINY, -TINY), value)
+
     step = jnp.where(rising, GRID_STEP, -GRID_STEP)
-    bracket, crosses, blind = scan(excess, start, step, jnp.where(still, 0, GRID_SIZE))
+    bracket, crosses, blind = scan(tendency, start, step, jnp.where(still, 0, GRID_SIZE))
     root = jnp.exp(close_bracket(excess, bracket))
 
     found = still | crosses
@@ -87,7 +93,8 @@ def steady_state(layer: Layer, q0: ScalarLike = 1.0) -> SteadyState:
     q = jnp.where(fades, 0.0, implicit(q, q - layer.variance(q), gap))
     slope, chi = layer.variance_slope(q), layer.moments(q).mean
 
-    resolved = jnp.isfinite(q) & jnp.isfinite(slope) & jnp.isfinite(chi)
+    # Where φ jumps, χ1 is infinite and yet known.
+    resolved = jnp.isfinite(q) & jnp.isfinite(slope) & ~jnp.isnan(chi)
     settles = resolved & (jnp.abs(slope) <= 1 + 1e-9)
     absent = jnp.where(
         jnp.isinf(bracket.f_high) & rising,

@@ -85,8 +85,6 @@ def test_a_custom_activation_computes_like_the_built_in_one():
         assert mine.slope_moment(q, 2) == pytest.approx(
             float(built_in.slope_moment(q, 2)), rel=1e-14
         )
-    quotient = jax.jit(lambda phi, q: phi.decorrelation(q, 0.3))
-    assert quotient(mine, 1.0) == pytest.approx(float(quotient(built_in, 1.0)), rel=1e-11)
 
 
 def test_the_label_is_the_functions_name_unless_given():

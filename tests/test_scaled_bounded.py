@@ -41,7 +41,7 @@ def broken(x):
 
 OUTSIDERS = {
     "tanh": (mf.activation("tanh"), {"linear", "bounded"}),
-    "softsign": (mf.activation("softsign"), {"linear", "bounded"}),
+    "arctan": (mf.activation("arctan"), {"linear", "bounded"}),
     "relu": (mf.activation("relu"), {"odd", "linear", "bounded", "slope_bounded"}),
     "relu6": (mf.activation("relu6"), {"odd", "linear", "bounded", "slope_bounded"}),
     "abs": (mf.activation("abs"), {"odd", "linear", "bounded", "slope_bounded"}),

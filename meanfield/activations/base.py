@@ -112,6 +112,10 @@ class Activation(abc.ABC):
         """Return the points where φ or a derivative of it jumps."""
         return ()
 
+    def cuts(self) -> tuple[ScalarLike, ...]:
+        """Return where rules are cut: at kinks, and where a smooth φ varies away from 0."""
+        return self.kinks()
+
     def jumps(self) -> tuple[Array, ...]:
         """Return the jump of φ at each kink, measured."""
         sides = [(self._limit(self, k, -1), self._limit(self, k, 1)) for k in self.kinks()]
@@ -136,7 +140,7 @@ class Activation(abc.ABC):
         """Return read(rule, u), u = √q z at the rule's nodes, with a rule fine enough for φ."""
 
         def at(size: int) -> Array:
-            rule = line_rule(q, self.kinks(), size)
+            rule = line_rule(q, self.cuts(), size)
             return read(rule, jnp.sqrt(jnp.asarray(q, dtype=float)) * rule.z)
 
         if not self.oscillates:
@@ -211,14 +215,14 @@ class Activation(abc.ABC):
     def covariance(self, q1: ScalarLike, q2: ScalarLike, epsilon: ScalarLike) -> Array:
         """Return E φ(u1) φ(u2)."""
         scale = jnp.sqrt(self.second_moment(q1) * self.second_moment(q2))
-        sums = pair_sums(lambda p: self(p.u1) * self(p.u2), q1, q2, epsilon, self.kinks())
+        sums = pair_sums(lambda p: self(p.u1) * self(p.u2), q1, q2, epsilon, self.cuts())
         return sums.certified(scale)
 
     def slope_covariance(self, q1: ScalarLike, q2: ScalarLike, epsilon: ScalarLike) -> Array:
         """Return E φ'(u1) φ'(u2); inf if φ jumps."""
         scale = jnp.sqrt(self.slope_moment(q1, 2) * self.slope_moment(q2, 2))
         sums = pair_sums(
-            lambda p: self.slope(p.u1) * self.slope(p.u2), q1, q2, epsilon, self.kinks()
+            lambda p: self.slope(p.u1) * self.slope(p.u2), q1, q2, epsilon, self.cuts()
         )
         return self._unless_jumping(sums.certified(scale))
 
@@ -231,7 +235,7 @@ class Activation(abc.ABC):
             return jnp.square(s * self(pair.u1) - t * self(pair.u2)) / 2
 
         scale = jnp.square(s) * self.second_moment(q1) + jnp.square(t) * self.second_moment(q2)
-        return pair_sums(integrand, q1, q2, epsilon, self.kinks()).certified(scale)
+        return pair_sums(integrand, q1, q2, epsilon, self.cuts()).certified(scale)
 
     def decorrelation(self, q: ScalarLike, epsilon: ScalarLike) -> Array:
         """Return E (φ(u1) - φ(u2))² / (2qε), relatively accurate however small ε is.
@@ -246,8 +250,9 @@ class Activation(abc.ABC):
             def integrand(pair: Pair) -> Array:
                 return (pair.z2 * quotient(pair)) ** 2
 
-            sums = pair_sums(integrand, q, q, epsilon, self.kinks(), symmetric=True)
-            return sums.certified(self.slope_moment(q, 2))
+            sums = pair_sums(integrand, q, q, epsilon, self.cuts(), symmetric=True)
+            limit = self.slope_moment(q, 2)
+            return sums.certified(jnp.where(jnp.isinf(limit), jnp.abs(sums.value), limit))
 
         return jax.lax.cond(
             root * jnp.sqrt(epsilon / 2) < CLOSE,
@@ -260,7 +265,7 @@ class Activation(abc.ABC):
         return (self(pair.u1) - self(pair.u2)) / jnp.where(apart == 0, 1.0, apart)
 
     def _mean_slope(self, pair: Pair) -> Array:
-        """Return the divided difference of φ as the mean of φ' between u1 and u2."""
+        """Return the divided difference of φ as the mean of φ' between u1 and u2, jumps added."""
         apart = jnp.where(pair.difference == 0, 1.0, pair.difference)
         cuts = [jnp.zeros_like(apart), jnp.ones_like(apart)]
         inner = [jnp.clip((k - pair.u2) / apart, 0.0, 1.0) for k in self.kinks()]
@@ -272,6 +277,9 @@ class Activation(abc.ABC):
             for node, weight in zip(LEGENDRE_NODES, LEGENDRE_WEIGHTS, strict=True):
                 at = start + (stop - start) * (1 + node) / 2
                 mean += (stop - start) * weight / 2 * self.slope(pair.u2 + at * apart)
+        for kink, jump in zip(self.kinks(), self.jumps(), strict=True):
+            between = (pair.u1 < kink) != (pair.u2 < kink)
+            mean += jnp.where(between, jump / jnp.abs(apart), 0.0)
         return mean
 
     def __mul__(self, factor: ScalarLike) -> "Activation":
@@ -302,6 +310,9 @@ class Sum(Activation):
 
     def kinks(self) -> tuple[ScalarLike, ...]:
         return merge(*(phi.kinks() for phi in self.terms))
+
+    def cuts(self) -> tuple[ScalarLike, ...]:
+        return merge(*(phi.cuts() for phi in self.terms))
 
 
 def merge(*kinks: tuple[ScalarLike, ...]) -> tuple[ScalarLike, ...]:

@@ -26,7 +26,15 @@ class Affine(Activation):
         )
 
     def kinks(self) -> tuple[ScalarLike, ...]:
-        return tuple(k / self.rate + self.centre for k in self.phi.kinks())
+        return self._moved(self.phi.kinks())
+
+    def cuts(self) -> tuple[ScalarLike, ...]:
+        moved = not (isinstance(self.centre, float | int) and self.centre == 0)
+        origin = (self.centre,) if moved else ()
+        return self._moved(self.phi.cuts()) or origin
+
+    def _moved(self, points: tuple[ScalarLike, ...]) -> tuple[ScalarLike, ...]:
+        return tuple(x / self.rate + self.centre for x in points)
 
 
 def scale(phi: Activation, output: ScalarLike = 1.0, input: ScalarLike = 1.0) -> Activation:

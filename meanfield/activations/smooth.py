@@ -163,7 +163,7 @@ class Sin(Activation):
 
     def decorrelation(self, q: ScalarLike, epsilon: ScalarLike) -> Array:
         x = jnp.maximum(q * epsilon, TINY)
-        return (-jnp.expm1(-x) + jnp.exp(-2.0 * q) * jnp.expm1(x)) / (2 * x)
+        return -jnp.expm1(-x) * (1.0 + jnp.exp(x - 2.0 * q)) / (2 * x)
 
     def separation(
         self, q1: ScalarLike, q2: ScalarLike, epsilon: ScalarLike, s: ScalarLike, t: ScalarLike
