@@ -261,10 +261,10 @@ def test_compilation_cache_can_be_moved_and_turned_off(tmp_path, monkeypatch):
         monkeypatch.setenv(name, "x")
         monkeypatch.delenv(name)
     monkeypatch.setenv("MEANFIELD_CACHE", "off")
-    cli._use_compilation_cache()
+    cli.use_compilation_cache()
     assert "JAX_COMPILATION_CACHE_DIR" not in os.environ
     monkeypatch.setenv("MEANFIELD_CACHE", str(tmp_path))
-    cli._use_compilation_cache()
+    cli.use_compilation_cache()
     assert os.environ["JAX_COMPILATION_CACHE_DIR"].startswith(str(tmp_path))
 
 

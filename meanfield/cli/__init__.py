@@ -1,0 +1,271 @@
+"""The command line: every command is a thin wrapper around the public functions.
+
+Whatever needs JAX or a plotting or table library is imported inside the command that needs it,
+so that help and completion answer at once. A user's mistake ends with exit code 2 and a line
+that names the field, the value and what is legal; a violated bound ends with exit code 1.
+"""
+
+import math
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from meanfield.cli.cache import use_compilation_cache
+from meanfield.cli.inputs import load_activation, shown_params
+from meanfield.cli.output import (
+    activation_rows,
+    config_rows,
+    console,
+    emit,
+    figure_rows,
+    observable_rows,
+    progress,
+    report_check,
+    summarise,
+)
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from meanfield.sweep import SweepSpec
+
+app = typer.Typer(
+    name="meanfield",
+    help="Mean-field signal propagation in deep networks: what infinitely wide random "
+    "networks do with signals and gradients, for any activation function.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+
+KINDS = ("activations", "observables", "figures", "configs")
+
+ActivationOption = Annotated[
+    str,
+    typer.Option("--activation", "-a", help="A name from `list activations`, or file.py:function."),
+]
+ParamOption = Annotated[
+    list[str] | None, typer.Option("--param", "-p", help="A parameter, as name=value. Repeatable.")
+]
+SigmaBOption = Annotated[float, typer.Option("--sigma-b", help="Standard deviation of the biases.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON; NaN becomes null.")]
+OutOption = Annotated[Path, typer.Option("--out", "-o", help="Directory to write into.")]
+
+
+def main() -> None:
+    """Run the command line; a user's mistake is one line and exit code 2."""
+    from meanfield.errors import MeanFieldError
+
+    use_compilation_cache()
+    try:
+        app()
+    except MeanFieldError as error:
+        _fail(str(error))
+    except BrokenPipeError:
+        # The reader of our output has gone; there is nobody left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def _fail(message: str) -> NoReturn:
+    print("\n".join(f"error: {line}" for line in message.splitlines()), file=sys.stderr)
+    sys.exit(2)
+
+
+@app.command("list")
+def list_(
+    kind: Annotated[str, typer.Argument(help=f"One of: {', '.join(KINDS)}.")],
+) -> None:
+    """List what can be named: activations, observables, figures or configs."""
+    from rich.table import Table
+
+    from meanfield.errors import unknown_name
+
+    if kind not in KINDS:
+        raise unknown_name("kind", kind, KINDS)
+    header, rows = {
+        "activations": activation_rows,
+        "observables": observable_rows,
+        "figures": figure_rows,
+        "configs": config_rows,
+    }[kind]()
+    table = Table(*header)
+    for row in rows:
+        table.add_row(*row)
+    console().print(table)
+
+
+@app.command()
+def point(
+    activation: ActivationOption,
+    sigma_w: Annotated[float, typer.Option("--sigma-w", help="Standard deviation of weights.")],
+    sigma_b: SigmaBOption = 0.0,
+    param: ParamOption = None,
+    q0: Annotated[float, typer.Option("--q0", help="Variance of the first layer.")] = 1.0,
+    as_json: JsonOption = False,
+) -> None:
+    """Describe one network: its fixed variance, χ₁, the limit of correlations, moments."""
+    from meanfield.errors import Status, require
+    from meanfield.fixedpoint import correlation_fixed_point, steady_state
+    from meanfield.layers import Dense
+
+    phi = load_activation(activation, param)
+    require(math.isfinite(q0) and q0 > 0, "q0", q0, "a finite variance > 0")
+    layer = Dense(phi, sigma_w, sigma_b)
+    state = steady_state(layer, q0)
+    limit = correlation_fixed_point(layer, q0)
+    solved = int(state.status) == Status.OK
+    mu1, mu2 = (phi.slope_moment(state.q, power) if solved else math.nan for power in (2, 4))
+    status = Status(int(limit.status if solved else state.status))
+    record = {
+        "activation": activation,
+        **shown_params(param),
+        "sigma_w": sigma_w,
+        "sigma_b": sigma_b,
+        "q": float(state.q),
+        "slope": float(state.slope),
+        "chi": float(state.chi),
+        "c": float(limit.c),
+        "epsilon": float(limit.epsilon),
+        "correlation_slope": float(limit.slope),
+        "moment_ratio": float(mu2 / mu1**2),
+        "phase": _phase(float(state.chi)),
+        "status": status.name,
+    }
+    emit(record, as_json, f"{activation}: {status.message}")
+
+
+def _phase(chi: float) -> str | None:
+    if math.isnan(chi):
+        return None
+    return "edge" if abs(chi - 1) < 1e-9 else "ordered" if chi < 1 else "chaotic"
+
+
+@app.command()
+def edge(
+    activation: ActivationOption,
+    sigma_b: SigmaBOption = 0.0,
+    param: ParamOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Find the edge of chaos: the σw that makes a network with this σb critical."""
+    from meanfield.criticality import edge_of_chaos
+    from meanfield.errors import Status
+
+    phi = load_activation(activation, param)
+    critical = edge_of_chaos(phi, sigma_b)
+    status = Status(int(critical.status))
+    record = {
+        "activation": activation,
+        **shown_params(param),
+        "q": float(critical.q),
+        "sigma_w": float(critical.sigma_w),
+        "sigma_b": sigma_b,
+        "slope": float(critical.slope),
+        "status": status.name,
+    }
+    emit(record, as_json, f"{activation}: {status.message}")
+
+
+@app.command()
+def sweep(
+    config: Annotated[str, typer.Argument(help="A TOML file, or a name from `list configs`.")],
+    out: OutOption = Path("results"),
+) -> None:
+    """Compute a sweep into OUT/NAME.zarr; an interrupted one is gone on with."""
+    from meanfield.sweep import load_config
+
+    path, dataset = _run(load_config(config), out)
+    summarise(dataset)
+    print(f"wrote {path}")
+
+
+def _run(spec: "SweepSpec", out: Path) -> tuple[Path, "xr.Dataset"]:
+    from meanfield.errors import MeanFieldError
+    from meanfield.plots import figures
+    from meanfield.studies import checks
+    from meanfield.sweep import open_results, run_sweep
+
+    try:
+        for name in spec.figures:
+            figures[name]
+        for name in spec.checks:
+            checks[name]
+    except MeanFieldError as error:
+        raise MeanFieldError(f"{spec.name}.toml: {error}") from error
+    with progress(spec.title or spec.name, "points") as report:
+        path = run_sweep(spec, out, report)
+    return path, open_results(path)
+
+
+@app.command()
+def figure(
+    name: Annotated[str, typer.Argument(help="A name from `list figures`.")],
+    data: Annotated[
+        Path | None, typer.Option("--data", help="A sweep's .zarr to draw from.")
+    ] = None,
+    out: OutOption = Path("figures"),
+) -> None:
+    """Draw a figure as PDF and PNG; without --data its data are computed."""
+    from meanfield.plots import figures
+    from meanfield.sweep import load_config, open_results
+
+    record = figures[name]
+    _check_writable(out)
+    if data is not None:
+        dataset = open_results(data)
+    elif record.data is not None:
+        dataset = record.data()
+    else:
+        dataset = _run(load_config(record.dataset), Path("results"))[1]
+    for path in _draw(record, dataset, out):
+        print(f"wrote {path}")
+
+
+def _draw(record: Any, dataset: "xr.Dataset", out: Path) -> list[Path]:
+    from meanfield.plots import draw, save
+
+    return save(draw(record.name, dataset), out, record.name)
+
+
+def _check_writable(out: Path) -> None:
+    from meanfield.errors import MeanFieldError
+
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        probe = out / ".meanfield-probe"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise MeanFieldError(f"--out {out} cannot be written: {error.strerror}") from error
+
+
+@app.command()
+def reproduce(
+    name: Annotated[str, typer.Argument(help="A config: a name from `list configs`, or a file.")],
+    out: OutOption = Path("results"),
+) -> None:
+    """Run a sweep, draw its figures and check its claims; exit code 1 if one is violated."""
+    from meanfield.plots import figures
+    from meanfield.studies import checks
+    from meanfield.sweep import load_config
+
+    spec = load_config(name)
+    _check_writable(out)
+    path, dataset = _run(spec, out)
+    print(f"wrote {path}")
+    summarise(dataset)
+    with progress(spec.title or spec.name, "figures") as report:
+        for i, figure_name in enumerate(spec.figures):
+            report(i, len(spec.figures))
+            record = figures[figure_name]
+            _draw(record, dataset if record.data is None else record.data(), out / "figures")
+        report(max(1, len(spec.figures)), max(1, len(spec.figures)))
+    if spec.figures:
+        print(f"wrote {len(spec.figures)} figures to {out / 'figures'}")
+    held = [report_check(check, checks[check](dataset)) for check in spec.checks]
+    if not all(held):
+        raise typer.Exit(1)

@@ -1,0 +1,72 @@
+"""What a user types, read: activations by name or from a file, and their parameters."""
+
+import importlib.util
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from meanfield.errors import MeanFieldError
+
+if TYPE_CHECKING:
+    from meanfield.activations import Activation
+
+
+def load_activation(name: str, params: list[str] | None) -> "Activation":
+    """Return the activation that --activation and --param name."""
+    from meanfield.activations import activation
+
+    values = dict(_parse_param(text) for text in params or [])
+    if ":" not in name:
+        return activation(name, **values)
+    if values:
+        raise MeanFieldError(f"--param {params} is not legal; {name} takes no parameters")
+    return _load_callable(name)
+
+
+def _parse_param(text: str) -> tuple[str, float]:
+    key, found, value = text.partition("=")
+    try:
+        if found:
+            return key.strip(), float(value)
+    except ValueError:
+        pass
+    raise MeanFieldError(f"--param {text!r} is not legal; it must be name=number")
+
+
+def _load_callable(place: str) -> "Activation":
+    from meanfield.activations import Activation, from_callable
+
+    file, _, name = place.rpartition(":")
+    path = Path(file)
+    if path.suffix != ".py" or not path.is_file():
+        raise MeanFieldError(f"--activation {place!r}: {file} is no Python file")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise MeanFieldError(f"--activation {place!r}: {file} cannot be imported")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # the user's file may raise anything
+        raise MeanFieldError(
+            f"--activation {place!r}: {file} raises {type(error).__name__}: {error}"
+        ) from error
+    found = getattr(module, name, None)
+    if found is None:
+        public = [key for key, value in vars(module).items() if callable(value) and key[0] != "_"]
+        raise MeanFieldError(
+            f"--activation {place!r}: {file} has no {name!r}; it has {', '.join(public) or 'none'}"
+        )
+    if isinstance(found, Activation):
+        return found
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        phi = from_callable(found, label=name)
+    for warning in caught:
+        print(f"warning: {warning.message}", file=sys.stderr)
+    return phi
+
+
+def shown_params(param: list[str] | None) -> dict[str, float]:
+    """Return the parameters as they are repeated in the output."""
+    return dict(_parse_param(text) for text in param or [])

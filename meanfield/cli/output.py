@@ -1,0 +1,132 @@
+"""What a user reads: records, lists, progress and verdicts, as tables or JSON."""
+
+import contextlib
+import json
+import math
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+Rows = tuple[tuple[str, ...], list[tuple[str, ...]]]
+
+
+def emit(record: dict[str, Any], as_json: bool, title: str) -> None:
+    """Print a record as JSON or as a table."""
+    if as_json:
+        print(json.dumps({k: _plain(v) for k, v in record.items()}, ensure_ascii=False))
+        return
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", show_header=False)
+    for key, value in record.items():
+        table.add_row(key, f"{value:.12g}" if isinstance(value, float) else str(value))
+    console().print(table)
+
+
+def _plain(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def console() -> Any:
+    """Return the console that tables are printed on."""
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+
+
+def activation_rows() -> Rows:
+    """Return the table of activations."""
+    from meanfield.activations import activations
+
+    rows = []
+    for name, cls in sorted(activations.items()):
+        params = "\n".join(f"{k} = {v[0]:g}, {v[1]}" for k, v in cls.parameters().items())
+        kinks = ", ".join(f"{float(k):g}" for k in cls().kinks())
+        alias = f" (= {cls.name})" if cls.name != name else ""
+        rows.append((name + alias, cls.formula, params, kinks, cls.source))
+    return ("name", "φ(x)", "parameters", "kinks", "source"), rows
+
+
+def observable_rows() -> Rows:
+    """Return the table of observables."""
+    from meanfield.observables import observables
+
+    rows = [(o.name, o.symbol, o.long_name) for o in observables.values()]
+    return ("name", "symbol", "meaning"), rows
+
+
+def figure_rows() -> Rows:
+    """Return the table of figures."""
+    from meanfield.plots import figures
+
+    rows = [(f.name, f.title, f.source) for _, f in sorted(figures.items())]
+    return ("name", "content", "source"), rows
+
+
+def config_rows() -> Rows:
+    """Return the table of shipped configs."""
+    from meanfield.sweep import config_names, load_config
+
+    rows = [(name, load_config(name).title) for name in config_names()]
+    return ("name", "content"), rows
+
+
+@contextlib.contextmanager
+def progress(title: str, unit: str) -> Iterator[Any]:
+    """Report progress on stderr: a bar on a terminal, else a line every tenth of the way."""
+    if sys.stderr.isatty():
+        from rich.console import Console
+        from rich.progress import Progress
+
+        with Progress(console=Console(stderr=True)) as progress:
+            task = progress.add_task(title)
+            yield lambda done, total: progress.update(task, completed=done, total=total)
+        return
+    reached = -1
+
+    def report(done: int, total: int) -> None:
+        nonlocal reached
+        tenth = 10 * done // total
+        if tenth > reached:
+            reached = tenth
+            print(f"{title}: {done} of {total} {unit}", file=sys.stderr, flush=True)
+
+    yield report
+
+
+def summarise(dataset: "xr.Dataset") -> None:
+    """Print how many points of a dataset have which status."""
+    import numpy as np
+
+    from meanfield.errors import Status
+
+    codes, counts = np.unique(dataset["status"].values, return_counts=True)
+    for code, count in zip(codes, counts, strict=True):
+        status = Status(int(code))
+        print(f"{count} points {status.name}: {status.message}")
+
+
+def report_check(name: str, verdict: Any) -> bool:
+    """Print a verdict, every violation named; return whether it holds."""
+    from rich.table import Table
+
+    table = Table("activation", "bound", "worst measured/bound", "at", "violated")
+    previous = None
+    for c in verdict.comparisons:
+        if previous not in (None, c.activation):
+            table.add_section()
+        where = ", ".join(f"{k}={v:g}" for k, v in c.where.items())
+        shown = c.activation if c.activation != previous else ""
+        table.add_row(shown, c.bound, f"{c.worst:.6f}", where, f"{c.violations} of {c.points}")
+        previous = c.activation
+    console().print(table)
+    for c in verdict.comparisons:
+        if c.violations:
+            print(f"violated: {c.activation} {c.bound} = {c.worst:.12g} at {c.where}")
+    for place in verdict.unsolved:
+        print(f"not solved: {place}")
+    print(f"{name}: {'holds' if verdict.holds else 'is violated'}; {verdict.violations} violations")
+    return verdict.holds
