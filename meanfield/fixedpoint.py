@@ -55,9 +55,9 @@ def steady_state(layer: Layer, q0: ScalarLike = 1.0) -> SteadyState:
     """Return the fixed point of the variance that an input of variance q0 > 0 reaches.
 
     All arguments broadcast. χ1 is inf where φ jumps. The status is OK; VANISHES where the
-    variance decays to zero (then q = 0 and the rest is the limit there); DIVERGES where it grows for ever; NONFINITE
-    where V overflows; NOT_CONVERGED where V is unresolved or the iteration does not settle.
-    Differentiable by the implicit function theorem.
+    variance decays to zero (then q = 0 and the rest is the limit there); DIVERGES where it
+    grows for ever; NONFINITE where V overflows; NOT_CONVERGED where V is unresolved or the
+    iteration does not settle. Differentiable by the implicit function theorem.
     """
 
     def iterate(_: int, state: tuple[Array, Array]) -> tuple[Array, Array]:
