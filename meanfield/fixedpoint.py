@@ -90,8 +90,9 @@ def steady_state(layer: Layer, q0: ScalarLike = 1.0) -> SteadyState:
     slope, chi = layer.variance_slope(q), layer.moments(q).mean
     # Where V' is 1 to rounding every variance is fixed: none moves with the parameters.
     gap = jnp.where(jnp.abs(1 - slope) < 1e-9, 0.0, 1 - slope)
-    q = jnp.where(fades, 0.0, implicit(q, q - layer.variance(q), gap))
+    q = implicit(q, q - layer.variance(q), gap)
     slope, chi = layer.variance_slope(q), layer.moments(q).mean
+    q = jnp.where(fades, 0.0, q)
 
     # Where φ jumps, χ1 is infinite and yet known.
     resolved = jnp.isfinite(q) & jnp.isfinite(slope) & ~jnp.isnan(chi)

@@ -125,9 +125,9 @@ def test_the_edge_and_whether_its_variance_attracts(name):
 
 
 def test_the_tanh_edge_along_the_bias():
+    # Four at a time, as above: what is compiled serves again.
     table = np.array(
         [
-            [0.1, 0.273300913458, 1.193400725024],
             [0.2, 0.512078504234, 1.304145840057],
             [0.3, 0.763474766910, 1.395583975155],
             [np.sqrt(0.3), 1.461169446932, 1.582759359372],
@@ -139,7 +139,7 @@ def test_the_tanh_edge_along_the_bias():
     np.testing.assert_allclose(point.q, q, rtol=4e-12)
     np.testing.assert_allclose(point.sigma_w, sigma_w, rtol=1e-12)
     # Xiao et al. 2018 quote σb² = 2.01e-5 at σw² = 1.05.
-    point = mf.check(mf.edge_of_chaos(phi_of("tanh"), np.sqrt([2.010521339e-5] * 5)))
+    point = mf.check(mf.edge_of_chaos(phi_of("tanh"), np.sqrt([2.010521339e-5] * 4)))
     np.testing.assert_allclose(point.sigma_w**2, 1.05, rtol=1e-10)
     np.testing.assert_allclose(point.q, 0.0259209482, rtol=2e-9)
 
@@ -184,7 +184,7 @@ def test_the_scaled_bounded_families(name):
 
 def test_the_exact_solution_of_shtanh():
     """With x = a/√q* all depends on y = σb²/a² only, and k leaves through σw²/k²."""
-    a, k, y = np.array([0.3, 1.0, 7.0]), np.array([2.0, 1.0, 0.1]), np.array([0.1, 0.01, 1e-4])
+    a, k, y = np.array([[0.3, 1.0, 7.0], [2.0, 1.0, 0.1], [0.1, 0.01, 1e-4]])
     point = mf.check(mf.edge_of_chaos(phi_of("shtanh", a=a, k=k), a * np.sqrt(y)))
     x = [1.25773182947831834, 1.96438930283693449, 3.23659908139256483]
     np.testing.assert_allclose(a / np.sqrt(point.q), x, rtol=1e-12)
@@ -211,7 +211,6 @@ def test_the_upper_branch_of_gelu_and_swish_attracts():
     [
         ("relu", {}, np.sqrt(2)),
         ("leaky_relu", {"negative_slope": 0.1}, np.sqrt(2 / 1.01)),
-        ("abs", {}, 1.0),
         ("linear", {}, 1.0),
     ],
 )
@@ -254,9 +253,9 @@ def test_the_edge_of_an_odd_activation_begins_at_zero(name):
 
 def test_an_activation_that_jumps_has_no_edge_and_no_number():
     phi = mf.from_callable(jax.numpy.sign)
-    for point in (mf.edge_of_chaos(phi, 0.3), mf.critical_point(phi, 1.0)):
-        assert point.status != OK
-        assert np.isnan(point.sigma_w)
+    point = mf.edge_of_chaos(phi, 0.3)
+    assert point.status != OK
+    assert np.isnan(point.sigma_w)
 
 
 def test_bad_arguments_are_named():
@@ -269,33 +268,33 @@ def test_bad_arguments_are_named():
             mf.edge_of_chaos(tanh, sigma_b)
 
 
-# Broadcasting and derivatives ----------------------------------------------------------------------
+# Broadcasting and derivatives --------------------------------------------------------------
 
 
-def test_arrays_of_parameters_and_biases_broadcast():
-    a, sigma_b = np.array([[0.5], [1.0], [2.0]]), np.array([0.1, 0.4])
+def test_arrays_of_parameters_and_biases_are_solved_element_by_element():
+    a, sigma_b = np.array([0.5, 1.0, 1.0, 2.0]), np.array([0.1, 0.1, 0.4, 1.0])
     together = mf.edge_of_chaos(phi_of("shtanh", a=a), sigma_b)
-    assert together.q.shape == (3, 2)
-    for i in range(3):
-        for j in range(2):
-            alone = mf.edge_of_chaos(phi_of("shtanh", a=a[i, 0]), sigma_b[j])
-            assert together.q[i, j] == pytest.approx(float(alone.q), rel=1e-13)
-            assert together.slope[i, j] == pytest.approx(float(alone.slope), rel=1e-13)
+    for i in range(4):
+        alone = mf.edge_of_chaos(phi_of("shtanh", a=a[i]), sigma_b[i])
+        for one, all_ in zip(jax.tree.leaves(alone), jax.tree.leaves(together), strict=True):
+            assert all_[i] == pytest.approx(float(one), rel=1e-12)
 
 
 def test_the_edge_is_differentiable_in_the_bias_and_in_parameters():
-    def edge(sigma_b, a):
-        point = mf.edge_of_chaos(phi_of("shtanh", a=a), sigma_b)
-        return jax.numpy.stack([point.q, point.sigma_w])
+    def both(point):
+        return point.q + 3.0 * point.sigma_w
 
-    both = jax.jacrev(edge, argnums=(0, 1))(0.3, 0.9)
-    for i in range(2):
-        by_bias = central_difference(lambda x, i=i: edge(x, 0.9)[i], 0.3, 1e-3)
-        by_width = central_difference(lambda x, i=i: edge(0.3, x)[i], 0.9, 1e-3)
-        assert both[0][i] == pytest.approx(by_bias, rel=1e-8)
-        assert both[1][i] == pytest.approx(by_width, rel=1e-8)
-    forward = jax.jacfwd(edge)(0.3, 0.9)
-    np.testing.assert_allclose(forward, both[0], rtol=1e-11)
+    def edge(sigma_b, a):
+        return both(mf.edge_of_chaos(phi_of("shtanh", a=a), sigma_b))
+
+    by_bias, by_width = jax.grad(edge, argnums=(0, 1))(0.3, 0.9)
+    numeric = central_difference(lambda x: edge(x, 0.9), 0.3, 1e-3)
+    assert by_bias == pytest.approx(numeric, rel=1e-8)
+    numeric = central_difference(lambda x: edge(0.3, x), 0.9, 1e-3)
+    assert by_width == pytest.approx(numeric, rel=1e-8)
+    _, tangent = jax.jvp(lambda x: both(mf.edge_of_chaos(phi_of("tanh"), x)), (0.3,), (1.0,))
+    numeric = central_difference(lambda x: both(mf.edge_of_chaos(phi_of("tanh"), x)), 0.3, 1e-3)
+    assert tangent == pytest.approx(numeric, rel=1e-8)
 
 
 def test_a_critical_point_is_differentiable_in_its_variance():
@@ -309,7 +308,7 @@ def test_a_critical_point_is_differentiable_in_its_variance():
         assert gradient[i] == pytest.approx(numeric, rel=1e-9)
 
 
-# Properties --------------------------------------------------------------------------------------------
+# Properties --------------------------------------------------------------------------------
 
 
 @given(st.floats(1e-3, 50.0))
