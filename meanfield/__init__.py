@@ -37,9 +37,14 @@ _HOMES = {
     ),
     "layers": ("Covariance", "Dense", "Layer", "Moments", "Repeat", "Serial"),
     "maps": ("correlation_map", "correlation_slope", "decorrelation_map", "rollout"),
-    "fixedpoint": ("correlation_fixed_point", "steady_state"),
-    "criticality": ("critical_point", "edge_of_chaos"),
-    "jacobian": ("jacobian_moments",),
+    "fixedpoint": (
+        "CorrelationFixedPoint",
+        "SteadyState",
+        "correlation_fixed_point",
+        "steady_state",
+    ),
+    "criticality": ("CriticalPoint", "critical_point", "edge_of_chaos"),
+    "jacobian": ("JacobianMoments", "jacobian_moments"),
     "sweep": ("load_config", "open_results", "run_sweep"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}

@@ -20,6 +20,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from meanfield.errors import MeanFieldError, require
+
 C = TypeVar("C")
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -59,11 +61,29 @@ def concrete(*values: Any) -> bool:
     return all(isinstance(v, kinds) and not isinstance(v, Tracer) for v in values)
 
 
-def elementwise(*static_argnames: str) -> Callable[[F], F]:
+def require_number(name: str, value: Any) -> None:
+    """Raise `MeanFieldError` unless a value is a real number, an array of them or traced."""
+    if isinstance(value, Tracer):
+        return
+    if not concrete(value) or not np.issubdtype(np.asarray(value).dtype, np.number):
+        raise MeanFieldError(f"{name} = {value!r} is not legal; it must be a real number")
+    if np.iscomplexobj(value):
+        raise MeanFieldError(f"{name} = {value!r} is not legal; it must be a real number")
+
+
+Domain = tuple[Callable[[Any], Any], str]
+POSITIVE: Domain = (lambda x: np.isfinite(x) & (x > 0), "a finite number > 0")
+NON_NEGATIVE: Domain = (lambda x: np.isfinite(x) & (x >= 0), "a finite number >= 0")
+CORRELATION: Domain = (lambda x: np.abs(x) <= 1, "a correlation in [-1, 1]")
+
+
+def elementwise(*static_argnames: str, **domains: Domain) -> Callable[[F], F]:
     """Compile a function of scalars and broadcast it over array arguments.
 
     Elements are evaluated one after another, so that branches the values do not need
-    (`lax.cond`) cost nothing and memory does not grow with the batch.
+    (`lax.cond`) cost nothing and memory does not grow with the batch. `domains` gives, for an
+    argument, a test of its values and the words for what is legal; concrete values outside
+    raise `MeanFieldError`.
     """
 
     def decorator(function: F) -> F:
@@ -87,6 +107,10 @@ def elementwise(*static_argnames: str) -> Callable[[F], F]:
         def wrapper(*args: Any, **kwargs: Any) -> Any:
             bound = signature.bind(*args, **kwargs)
             bound.apply_defaults()
+            for name, (check, legal) in domains.items():
+                value = bound.arguments[name]
+                if concrete(value):
+                    require(check(np.asarray(value, dtype=float)), name, value, legal)
             fixed = tuple((k, v) for k, v in bound.arguments.items() if k in static_argnames)
             dynamic = {k: v for k, v in bound.arguments.items() if k not in static_argnames}
             dynamic = jax.tree.map(lambda x: jnp.asarray(x, dtype=float), dynamic)

@@ -33,12 +33,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from meanfield._struct import concrete, elementwise, struct
-from meanfield.errors import require
+from meanfield._struct import elementwise, struct
 from meanfield.rootfind import Bracket, close_bracket, implicit
 from meanfield.typing import Array, ScalarLike
 
 NEWTON_STEPS = 12
+RANGE = (lambda y: (y >= 1e-300) & (y <= 1e100), "a number from 1e-300 to 1e100")
 
 
 @struct
@@ -63,16 +63,9 @@ class ScaledBoundedTheorem:
     """1/erf(x_S/√2) - 1 ≥ μ2/μ1² - 1."""
 
 
+@elementwise(y=RANGE)
 def scaled_bounded(y: ScalarLike) -> ScaledBoundedTheorem:
-    """Return the bounds of the theorem at y = σb²/a² > 0. Broadcasts; differentiable in y."""
-    if concrete(y):
-        array = np.asarray(y)
-        require(np.isfinite(array) & (array > 0), "y", y, "a finite number > 0")
-    return _scaled_bounded(y)
-
-
-@elementwise()
-def _scaled_bounded(y: ScalarLike) -> ScaledBoundedTheorem:
+    """Return the bounds of the theorem at y = σb²/a². Broadcasts; differentiable in y."""
     log_y = jnp.log(y)
     lower = _lambda(log_y)
     upper = (8 / np.pi) ** (1 / 6) * jnp.exp(-log_y / 3)

@@ -27,24 +27,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from meanfield._struct import concrete, elementwise, struct
+from meanfield._struct import NON_NEGATIVE, POSITIVE, elementwise, struct
 from meanfield.activations.base import Activation
-from meanfield.errors import Status, require
+from meanfield.errors import Status
 from meanfield.rootfind import close_bracket, implicit, scan
 from meanfield.typing import Array, ScalarLike
 
-# |q E φ'² - E φ²| below this fraction of E φ² is rounding.
-ROUNDING = 1e-12
-# Critical variances are looked for on this grid in log q, from σb² or this upwards.
-SMALLEST = 1e-10
+# Critical variances are looked for on this grid in log q, from σb² upwards; where σb = 0,
+# from SMALLEST.
+SMALLEST, LARGEST = 1e-10, 1e10
 GRID_STEP = 0.2
-GRID_SIZE = 240
-# Rounding of (q E φ'² - E φ²)/q at SMALLEST; where φ is linear near 0 nothing else is left.
-LEVEL = 1e-20
 # The limit as q vanishes is read off here.
 FAINTEST = 1e-30
 # φ is scale-invariant if q E φ'² = E φ² at all of these.
-LEVELS = (0.013, 1.0, 47.0)
+LEVELS = (1e-6, 1.0, 1e6)
 
 
 @struct
@@ -58,47 +54,27 @@ class CriticalPoint:
     status: Array
 
 
+@elementwise(q=POSITIVE)
 def critical_point(phi: Activation, q: ScalarLike) -> CriticalPoint:
     """Return the critical network whose fixed-point variance is q > 0.
 
-    Arguments broadcast. The status is NO_SOLUTION where (*) asks for a negative bias variance,
-    NOT_CONVERGED where an expectation is unresolved. Differentiable.
+    Arguments broadcast. The status is NO_SOLUTION where (*) asks for a negative bias variance
+    or φ jumps, NOT_CONVERGED where an expectation is unresolved. Differentiable.
     """
-    if concrete(q):
-        require(np.isfinite(q) & (np.asarray(q) > 0), "q", q, "a finite variance > 0")
-    return _critical_point(phi, q)
-
-
-def edge_of_chaos(phi: Activation, sigma_b: ScalarLike) -> CriticalPoint:
-    """Return the critical network with biases of standard deviation `sigma_b` >= 0.
-
-    Arguments broadcast. Where several exist, it is the one of smallest q. For an activation
-    that is scale-invariant every q is fixed at σb = 0, and q = 1 stands for them; where the
-    edge starts at q = 0 (σb = 0, tanh), q is 0. The status is NO_SOLUTION where no edge
-    exists at this σb, NOT_CONVERGED where the search met an unresolved expectation.
-    Differentiable by the implicit function theorem for σb > 0.
-    """
-    if concrete(sigma_b):
-        array = np.asarray(sigma_b)
-        require(np.isfinite(array) & (array >= 0), "sigma_b", sigma_b, "a finite number >= 0")
-    return _edge_of_chaos(phi, sigma_b)
-
-
-@elementwise()
-def _critical_point(phi: Activation, q: ScalarLike) -> CriticalPoint:
     return _candidate(phi, jnp.asarray(q))
 
 
 def _candidate(phi: Activation, q: Array) -> CriticalPoint:
     mean_slope = phi.slope_moment(q, 2)
     bias_variance = phi.edge_deficit(q) / mean_slope
-    rounding = ROUNDING * phi.second_moment(q) / mean_slope
     sigma_w = 1 / jnp.sqrt(mean_slope)
-    sigma_b = jnp.sqrt(jnp.where(bias_variance > rounding, bias_variance, 0.0))
+    # The inner condition keeps the derivative of the root finite where it is 0.
+    positive = bias_variance > 0
+    sigma_b = jnp.where(positive, jnp.sqrt(jnp.where(positive, bias_variance, 1.0)), 0.0)
     slope = phi.variance_slope(q) / mean_slope
     resolved = jnp.isfinite(sigma_w) & jnp.isfinite(bias_variance) & jnp.isfinite(slope)
     status = jnp.where(
-        jnp.isinf(mean_slope) | (resolved & (bias_variance < -rounding)),
+        jnp.isinf(mean_slope) | (resolved & (bias_variance < 0)),
         Status.NO_SOLUTION,
         jnp.where(resolved, Status.OK, Status.NOT_CONVERGED),
     )
@@ -113,8 +89,16 @@ def _masked(point: CriticalPoint) -> CriticalPoint:
     )
 
 
-@elementwise()
-def _edge_of_chaos(phi: Activation, sigma_b: ScalarLike) -> CriticalPoint:
+@elementwise(sigma_b=NON_NEGATIVE)
+def edge_of_chaos(phi: Activation, sigma_b: ScalarLike) -> CriticalPoint:
+    """Return the critical network with biases of standard deviation `sigma_b` >= 0.
+
+    Arguments broadcast. Where several exist, it is the one of smallest q. For an activation
+    that is scale-invariant every q is fixed at σb = 0, and q = 1 stands for them; where the
+    edge starts at q = 0 (σb = 0, tanh), q is 0. The status is NO_SOLUTION where no edge
+    exists at this σb, NOT_CONVERGED where the search met an unresolved expectation.
+    Differentiable by the implicit function theorem for σb > 0.
+    """
     sigma_b = jnp.asarray(sigma_b)
     wanted = jnp.square(sigma_b)
 
@@ -122,26 +106,24 @@ def _edge_of_chaos(phi: Activation, sigma_b: ScalarLike) -> CriticalPoint:
         q = jnp.exp(t)
         return (phi.edge_deficit(q) / phi.slope_moment(q, 2) - wanted) / q
 
-    def is_level(q: Array) -> Array:
-        return jnp.abs(phi.edge_deficit(q)) <= ROUNDING * phi.second_moment(q)
-
     # q* = σw² E φ² + σb² is at least σb²: below, the excess is negative.
-    start = jnp.log(jnp.maximum(wanted, SMALLEST))
-    bracket, crosses, blind = scan(excess, start, GRID_STEP, GRID_SIZE)
+    start = jnp.log(jnp.where(wanted > 0, wanted, SMALLEST))
+    steps = jnp.ceil((np.log(LARGEST) - start) / GRID_STEP)
+    bracket, crosses, blind = scan(excess, start, GRID_STEP, steps)
     t = close_bracket(excess, bracket)
     t = implicit(t, *jax.jvp(excess, (t,), (jnp.ones_like(t),)))
 
-    scale_invariant = jax.lax.map(is_level, jnp.asarray(LEVELS)).all()
-    everywhere = (sigma_b == 0) & scale_invariant
-    from_zero = (sigma_b == 0) & (excess(start) > -LEVEL) & ~scale_invariant
-    crosses = crosses & ~scale_invariant & ~from_zero
+    invariant = (jax.lax.map(phi.edge_deficit, jnp.asarray(LEVELS)) == 0).all()
+    everywhere = (wanted == 0) & invariant
+    from_zero = (wanted == 0) & ~invariant & (excess(start) >= 0)
+    crosses = crosses & ~everywhere & ~from_zero
     q = jnp.where(everywhere, 1.0, jnp.where(crosses, jnp.exp(t), FAINTEST))
     point = _candidate(phi, q)
 
     exists = everywhere | from_zero | crosses
     # A jump of φ makes χ infinite: no σw is small enough.
     jumps = jnp.isinf(phi.slope_moment(jnp.ones(()), 2))
-    absent = jnp.where(blind & ~scale_invariant & ~jumps, Status.NOT_CONVERGED, Status.NO_SOLUTION)
+    absent = jnp.where(blind & ~jumps, Status.NOT_CONVERGED, Status.NO_SOLUTION)
     return _masked(
         CriticalPoint(
             q=jnp.where(from_zero, 0.0, q),

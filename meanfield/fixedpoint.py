@@ -16,7 +16,7 @@ References
 import jax
 import jax.numpy as jnp
 
-from meanfield._struct import elementwise, struct
+from meanfield._struct import POSITIVE, elementwise, struct
 from meanfield.errors import Status
 from meanfield.gaussian import TINY
 from meanfield.layers import Layer
@@ -50,7 +50,7 @@ class SteadyState:
     status: Array
 
 
-@elementwise()
+@elementwise(q0=POSITIVE)
 def steady_state(layer: Layer, q0: ScalarLike = 1.0) -> SteadyState:
     """Return the fixed point of the variance that an input of variance q0 > 0 reaches.
 
@@ -85,7 +85,7 @@ def steady_state(layer: Layer, q0: ScalarLike = 1.0) -> SteadyState:
     root = jnp.exp(close_bracket(excess, bracket))
 
     found = still | crosses
-    fades = ~found & ~rising & ~blind
+    fades = ~found & ~rising & ~blind & (layer.variance(jnp.zeros(())) == 0)
     q = jax.lax.stop_gradient(jnp.where(still, warm, jnp.where(crosses, root, FAINTEST)))
     slope, chi = layer.variance_slope(q), layer.moments(q).mean
     # Where V' is 1 to rounding every variance is fixed: none moves with the parameters.
@@ -122,7 +122,7 @@ class CorrelationFixedPoint:
     status: Array
 
 
-@elementwise()
+@elementwise(q0=POSITIVE)
 def correlation_fixed_point(layer: Layer, q0: ScalarLike = 1.0) -> CorrelationFixedPoint:
     """Return the stable fixed point of the correlation map at the steady state of q0.
 

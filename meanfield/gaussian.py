@@ -89,6 +89,7 @@ class LineRule:
 
 def line_rule(q: ScalarLike, kinks: Kinks = (), size: int = LINE_SIZE) -> LineRule:
     """Return the rule for E f(√q z) with f analytic between `kinks`."""
+    _require_scalar("q", q)
     root = jnp.sqrt(jnp.asarray(q, dtype=float))
     grading = jax.lax.stop_gradient(jnp.log(jnp.maximum(1.0, root)))
     cuts = [jnp.asarray(k / _positive(root)) for k in _nonzero(kinks)]
@@ -142,9 +143,9 @@ def expect_pair(
     _check_arguments(kinks, q1=q1, q2=q2)
     if concrete(c):
         require(np.abs(np.asarray(c)) <= 1, "c", c, "a correlation in [-1, 1]")
-    scale = jnp.sqrt(
-        expect(lambda x: f(x) ** 2, q1, kinks) * expect(lambda x: g(x) ** 2, q2, kinks)
-    )
+    line = max(size, LINE_SIZE)
+    own = expect(lambda x: f(x) ** 2, q1, kinks, line)
+    scale = jnp.sqrt(own * expect(lambda x: g(x) ** 2, q2, kinks, line))
     epsilon = 1.0 - jnp.asarray(c, dtype=float)
     sums = pair_sums(lambda p: f(p.u1) * g(p.u2), q1, q2, epsilon, kinks, size=size)
     return sums.certified(scale)
@@ -174,6 +175,8 @@ def pair_sums(
 
     `symmetric` promises that q1 = q2 and F(u1, u2) = F(u2, u1), which halves the work.
     """
+    _require_scalar("q1", q1)
+    _require_scalar("q2", q2)
     r1, r2 = (jnp.sqrt(jnp.asarray(q, dtype=float)) for q in (q1, q2))
     root = jnp.maximum(r1, r2)
     alpha = jnp.sqrt(jnp.maximum(1.0 - epsilon / 2, 0.0) + TINY)
@@ -278,6 +281,11 @@ def _cut_line(cuts: list[Array], grading: Array, size: int) -> tuple[Array, Arra
     return jnp.concatenate(nodes), jnp.concatenate(weights)
 
 
+def _require_scalar(name: str, q: ScalarLike) -> None:
+    if jnp.ndim(q) != 0:
+        raise MeanFieldError(f"{name} of shape {jnp.shape(q)} is not legal; it must be a scalar")
+
+
 def _is_zero(kink: ScalarLike) -> bool:
     return isinstance(kink, int | float) and kink == 0
 
@@ -293,6 +301,7 @@ def _positive(x: Array) -> Array:
 
 def _check_arguments(kinks: Kinks, **variances: ScalarLike) -> None:
     for name, q in variances.items():
+        _require_scalar(name, q)
         if concrete(q):
             legal = np.isfinite(np.asarray(q)) & (np.asarray(q) >= 0)
             require(legal, name, q, "a finite variance >= 0")

@@ -16,11 +16,16 @@ References
 """
 
 import jax.numpy as jnp
+import numpy as np
 
-from meanfield._struct import elementwise, struct
+from meanfield._struct import POSITIVE, elementwise, struct
 from meanfield.errors import Status
 from meanfield.layers import Layer
 from meanfield.typing import Array, ScalarLike
+
+# A relative variance below this is rounding: orthogonal weights and a slope of one size.
+ROUNDING = 1e-14
+DEPTH = (lambda depth: np.isfinite(depth) & (depth >= 1), "a finite number >= 1")
 
 
 @struct
@@ -36,7 +41,7 @@ class JacobianMoments:
     status: Array
 
 
-@elementwise()
+@elementwise(q=POSITIVE, depth=DEPTH)
 def jacobian_moments(layer: Layer, q: ScalarLike, depth: ScalarLike) -> JacobianMoments:
     """Return the moments for `depth` >= 1 repetitions of a layer at fixed variance q > 0.
 
@@ -45,11 +50,12 @@ def jacobian_moments(layer: Layer, q: ScalarLike, depth: ScalarLike) -> Jacobian
     """
     moments = layer.moments(q)
     log_m1 = depth * jnp.log(moments.mean)
-    spread = depth * moments.relative_variance
+    spread = moments.relative_variance
+    spread = depth * jnp.where(jnp.abs(spread) < ROUNDING, 0.0, spread)
     log_m2 = 2 * log_m1 + jnp.log1p(spread)
     log_variance = 2 * log_m1 + jnp.log(spread)
     known = jnp.isfinite(moments.mean) & jnp.isfinite(moments.relative_variance)
-    infinite = jnp.isinf(moments.mean)
+    infinite = jnp.isinf(moments.mean) | jnp.isinf(moments.relative_variance)
     bad = jnp.where(infinite, Status.NONFINITE, Status.NOT_CONVERGED)
     values = (jnp.exp(x) for x in (log_m1, log_m2, log_variance))
     fields = (jnp.where(known, x, jnp.nan) for x in (*values, log_m1, log_m2, log_variance))

@@ -31,10 +31,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from meanfield._struct import concrete, static, struct
+from meanfield._struct import (
+    NON_NEGATIVE,
+    concrete,
+    elementwise,
+    require_number,
+    static,
+    struct,
+)
 from meanfield.activations.base import Activation
 from meanfield.errors import MeanFieldError, require
-from meanfield.gaussian import TINY
 from meanfield.typing import Array, ScalarLike
 
 Ensemble = Literal["gaussian", "orthogonal"]
@@ -52,8 +58,9 @@ class Covariance:
     @classmethod
     def of(cls, q1: ScalarLike, q2: ScalarLike, q12: ScalarLike) -> "Covariance":
         """Return the covariance with off-diagonal entry q12, |q12| ≤ √(q1 q2)."""
-        root = jnp.sqrt(jnp.maximum(jnp.asarray(q1, dtype=float) * q2, TINY))
-        return cls(q1, q2, jnp.clip((root - q12) / root, 0.0, 2.0))
+        root = jnp.sqrt(jnp.asarray(q1, dtype=float)) * jnp.sqrt(jnp.asarray(q2, dtype=float))
+        gap = (root - q12) / jnp.where(root > 0, root, 1.0)
+        return cls(q1, q2, jnp.clip(gap, 0.0, 2.0))
 
     @property
     def c(self) -> Array:
@@ -63,7 +70,7 @@ class Covariance:
     @property
     def q12(self) -> Array:
         """The covariance."""
-        return jnp.sqrt(jnp.asarray(self.q1) * self.q2) * self.c
+        return jnp.sqrt(jnp.asarray(self.q1)) * jnp.sqrt(jnp.asarray(self.q2)) * self.c
 
 
 @struct
@@ -103,14 +110,27 @@ class Layer(abc.ABC):
 
     def covariance(self, q1: ScalarLike, q2: ScalarLike, q12: ScalarLike) -> Array:
         """Return the off-diagonal covariance that follows q12, |q12| ≤ √(q1 q2)."""
-        if concrete(q1, q2, q12):
-            bound = np.sqrt(np.asarray(q1, dtype=float) * np.asarray(q2))
-            legal = np.abs(np.asarray(q12)) <= bound * (1 + 1e-12)
-            require(legal, "q12", q12, "at most √(q1·q2) in size")
-        return self.propagate(Covariance.of(q1, q2, q12)).q12
+        require_covariance(q1, q2, q12)
+        return _covariance(self, q1, q2, q12)
 
     def __rshift__(self, after: "Layer") -> "Layer":
-        return Serial((self, after))
+        before = self.layers if isinstance(self, Serial) else (self,)
+        return Serial((*before, after))
+
+
+@elementwise()
+def _covariance(layer: Layer, q1: ScalarLike, q2: ScalarLike, q12: ScalarLike) -> Array:
+    return layer.propagate(Covariance.of(q1, q2, q12)).q12
+
+
+def require_covariance(q1: ScalarLike, q2: ScalarLike, q12: ScalarLike) -> None:
+    """Raise `MeanFieldError` unless concrete numbers are variances and their covariance."""
+    if concrete(q1, q2, q12):
+        v1, v2 = np.asarray(q1, dtype=float), np.asarray(q2, dtype=float)
+        for name, q in (("q1", v1), ("q2", v2)):
+            require(NON_NEGATIVE[0](q), name, q, "a finite variance >= 0")
+        legal = np.abs(np.asarray(q12)) <= np.sqrt(v1) * np.sqrt(v2) * (1 + 1e-12)
+        require(legal, "q12", q12, "at most √(q1·q2) in size")
 
 
 @struct
@@ -134,24 +154,29 @@ class Dense(Layer):
             )
         for name in ("sigma_w", "sigma_b"):
             value = getattr(self, name)
+            require_number(name, value)
             if concrete(value):
-                array = np.asarray(value)
-                require(np.isfinite(array) & (array >= 0), name, value, "a finite number >= 0")
+                require(NON_NEGATIVE[0](np.asarray(value)), name, value, NON_NEGATIVE[1])
 
+    @elementwise()
     def variance(self, q: ScalarLike) -> Array:
         return jnp.square(self.sigma_w) * self.phi.second_moment(q) + jnp.square(self.sigma_b)
 
+    @elementwise()
     def variance_slope(self, q: ScalarLike) -> Array:
         return jnp.square(self.sigma_w) * self.phi.variance_slope(q)
 
+    @elementwise()
     def correlation_slope(self, q: ScalarLike, epsilon: ScalarLike) -> Array:
         gain = jnp.square(self.sigma_w) * q / self.variance(q)
         return gain * self.phi.slope_covariance(q, q, epsilon)
 
+    @elementwise()
     def decorrelation(self, q: ScalarLike, epsilon: ScalarLike) -> Array:
         gain = jnp.square(self.sigma_w) * q / self.variance(q)
         return gain * epsilon * self.phi.decorrelation(q, epsilon)
 
+    @elementwise()
     def propagate(self, pair: Covariance) -> Covariance:
         v1, v2 = self.variance(pair.q1), self.variance(pair.q2)
 
@@ -168,6 +193,7 @@ class Dense(Layer):
         )
         return Covariance(v1, v2, epsilon)
 
+    @elementwise()
     def moments(self, q: ScalarLike) -> Moments:
         mu1, mu2 = self.phi.slope_moment(q, 2), self.phi.slope_moment(q, 4)
         return Moments(jnp.square(self.sigma_w) * mu1, mu2 / mu1**2 - 1 - S1[self.ensemble])
@@ -179,27 +205,37 @@ class Serial(Layer):
 
     layers: tuple[Layer, ...]
 
+    def __post_init__(self) -> None:
+        for layer in self.layers:
+            if not isinstance(layer, Layer):
+                raise MeanFieldError(f"layer {layer!r} is not legal; it must be a Layer")
+
+    @elementwise()
     def variance(self, q: ScalarLike) -> Array:
         for layer in self.layers:
             q = layer.variance(q)
         return jnp.asarray(q)
 
+    @elementwise()
     def variance_slope(self, q: ScalarLike) -> Array:
         slope = jnp.ones(())
         for layer in self.layers:
             slope, q = slope * layer.variance_slope(q), layer.variance(q)
         return slope
 
+    @elementwise()
     def propagate(self, pair: Covariance) -> Covariance:
         for layer in self.layers:
             pair = layer.propagate(pair)
         return pair
 
+    @elementwise()
     def decorrelation(self, q: ScalarLike, epsilon: ScalarLike) -> Array:
         for layer in self.layers:
             q, epsilon = layer.variance(q), layer.decorrelation(q, epsilon)
         return jnp.asarray(epsilon)
 
+    @elementwise()
     def correlation_slope(self, q: ScalarLike, epsilon: ScalarLike) -> Array:
         slope = jnp.ones(())
         for layer in self.layers:
@@ -207,6 +243,7 @@ class Serial(Layer):
             q, epsilon = layer.variance(q), layer.decorrelation(q, epsilon)
         return slope
 
+    @elementwise()
     def moments(self, q: ScalarLike) -> Moments:
         mean, relative_variance = jnp.ones(()), jnp.zeros(())
         for layer in self.layers:
@@ -215,9 +252,6 @@ class Serial(Layer):
             relative_variance = relative_variance + next_.relative_variance
             q = layer.variance(q)
         return Moments(mean, relative_variance)
-
-    def __rshift__(self, after: Layer) -> "Serial":
-        return Serial((*self.layers, after))
 
 
 @struct
@@ -235,9 +269,11 @@ class Repeat(Layer):
         state = jax.tree.map(lambda x: jnp.asarray(x, dtype=float), state)
         return jax.lax.scan(lambda s, _: (step(s), None), state, length=self.times)[0]
 
+    @elementwise()
     def variance(self, q: ScalarLike) -> Array:
         return self._fold(self.layer.variance, q)
 
+    @elementwise()
     def variance_slope(self, q: ScalarLike) -> Array:
         def step(state: tuple[Array, Array]) -> tuple[Array, Array]:
             slope, q = state
@@ -245,9 +281,11 @@ class Repeat(Layer):
 
         return self._fold(step, (1.0, q))[0]
 
+    @elementwise()
     def propagate(self, pair: Covariance) -> Covariance:
         return self._fold(self.layer.propagate, pair)
 
+    @elementwise()
     def decorrelation(self, q: ScalarLike, epsilon: ScalarLike) -> Array:
         def step(state: tuple[Array, Array]) -> tuple[Array, Array]:
             q, epsilon = state
@@ -255,6 +293,7 @@ class Repeat(Layer):
 
         return self._fold(step, (q, epsilon))[1]
 
+    @elementwise()
     def correlation_slope(self, q: ScalarLike, epsilon: ScalarLike) -> Array:
         def step(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
             slope, q, epsilon = state
@@ -263,6 +302,7 @@ class Repeat(Layer):
 
         return self._fold(step, (1.0, q, epsilon))[0]
 
+    @elementwise()
     def moments(self, q: ScalarLike) -> Moments:
         def step(state: tuple[Moments, Array]) -> tuple[Moments, Array]:
             total, q = state

@@ -14,19 +14,19 @@ References
     chaos, NeurIPS 2016, arXiv:1606.05340.
 """
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from meanfield._struct import concrete, elementwise
-from meanfield.errors import MeanFieldError, require
-from meanfield.layers import Covariance, Layer
+from meanfield._struct import CORRELATION, POSITIVE, elementwise
+from meanfield.errors import MeanFieldError
+from meanfield.layers import Covariance, Layer, require_covariance
 from meanfield.typing import Array, ScalarLike
 
+DECORRELATION = (lambda x: (x >= 0) & (x <= 2) & ~np.isnan(x), "1 - correlation, in [0, 2]")
 
-@elementwise()
+
+@elementwise(q=POSITIVE, c=CORRELATION)
 def correlation_map(layer: Layer, q: ScalarLike, c: ScalarLike) -> Array:
     """Return the correlation that follows c for two inputs of variance q > 0.
 
@@ -36,13 +36,13 @@ def correlation_map(layer: Layer, q: ScalarLike, c: ScalarLike) -> Array:
     return 1.0 - layer.decorrelation(q, 1.0 - c)
 
 
-@elementwise()
+@elementwise(q=POSITIVE, epsilon=DECORRELATION)
 def decorrelation_map(layer: Layer, q: ScalarLike, epsilon: ScalarLike) -> Array:
     """Return ε' = 1 - C(1 - ε), relatively accurate for every ε in (0, 2]."""
     return layer.decorrelation(q, epsilon)
 
 
-@elementwise()
+@elementwise(q=POSITIVE, c=CORRELATION)
 def correlation_slope(layer: Layer, q: ScalarLike, c: ScalarLike) -> Array:
     """Return dC/dc at correlation c for two inputs of variance q > 0.
 
@@ -59,27 +59,25 @@ def rollout(
     Parameters
     ----------
     layer : what is repeated.
-    q1, q2, q12 : scalars, the covariance of the two inputs; |q12| ≤ √(q1 q2).
-    depth : a static integer >= 0.
+    q1, q2, q12 : the covariance of the two inputs; q1, q2 > 0, |q12| ≤ √(q1 q2). Arguments
+        broadcast, parameters of the layer included.
+    depth : an integer >= 0.
 
     Returns
     -------
-    A `Covariance` of arrays of length depth + 1, the inputs first. Its `epsilon` = 1 - c is
-    relatively accurate at every depth.
+    A `Covariance` of arrays whose last axis has length depth + 1, the inputs first. Its
+    `epsilon` = 1 - c is relatively accurate at every depth.
     """
     if not isinstance(depth, int) or depth < 0:
         raise MeanFieldError(f"depth = {depth!r} is not legal; it must be an integer >= 0")
-    if concrete(q1, q2, q12):
-        for name, q in (("q1", q1), ("q2", q2)):
-            require(np.isfinite(q) & (np.asarray(q) > 0), name, q, "a finite variance > 0")
-        bound = np.sqrt(np.asarray(q1, dtype=float) * np.asarray(q2))
-        legal = np.abs(np.asarray(q12)) <= bound * (1 + 1e-12)
-        require(legal, "q12", q12, "at most √(q1·q2) in size")
-    return _rollout(layer, jnp.asarray(q1, float), jnp.asarray(q2, float), q12, depth)
+    require_covariance(q1, q2, q12)
+    return _rollout(layer, q1, q2, q12, depth)
 
 
-@functools.partial(jax.jit, static_argnames="depth")
-def _rollout(layer: Layer, q1: Array, q2: Array, q12: Array, depth: int) -> Covariance:
+@elementwise("depth", q1=POSITIVE, q2=POSITIVE)
+def _rollout(
+    layer: Layer, q1: ScalarLike, q2: ScalarLike, q12: ScalarLike, depth: int
+) -> Covariance:
     def step(pair: Covariance, _: None) -> tuple[Covariance, Covariance]:
         next_ = layer.propagate(pair)
         return next_, next_

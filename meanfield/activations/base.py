@@ -34,7 +34,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from meanfield._struct import concrete, struct
+from meanfield._struct import concrete, require_number, struct
 from meanfield.errors import MeanFieldError, require
 from meanfield.gaussian import (
     LINE_SIZE,
@@ -79,12 +79,15 @@ class Activation(abc.ABC):
     name: ClassVar[str] = ""
     formula: ClassVar[str] = ""
     source: ClassVar[str] = ""
+    continuous: ClassVar[bool] = False
+    """Whether φ is known to be continuous; else its jumps at kinks are measured."""
     oscillates: ClassVar[bool] = False
     """Whether φ oscillates for ever: wide Gaussians then take many more nodes."""
 
     def __post_init__(self) -> None:
         for name, (_, legal, check) in self.parameters().items():
             value = getattr(self, name)
+            require_number(name, value)
             if concrete(value):
                 array = np.asarray(value, dtype=float)
                 require(np.isfinite(array) & check(array), name, value, legal)
@@ -117,7 +120,9 @@ class Activation(abc.ABC):
         return self.kinks()
 
     def jumps(self) -> tuple[Array, ...]:
-        """Return the jump of φ at each kink, measured."""
+        """Return the jump of φ at each kink: 0 where φ is continuous, else measured."""
+        if self.continuous:
+            return tuple(jnp.zeros(()) for _ in self.kinks())
         sides = [(self._limit(self, k, -1), self._limit(self, k, 1)) for k in self.kinks()]
         return tuple(
             jnp.where(jnp.abs(right - left) > ROUNDING * (1 + jnp.abs(left)), right - left, 0.0)
@@ -130,10 +135,13 @@ class Activation(abc.ABC):
             self._limit(self.slope, k, 1) - self._limit(self.slope, k, -1) for k in self.kinks()
         )
 
-    @staticmethod
-    def _limit(f: Callable[[Array], Array], kink: ScalarLike, side: int) -> Array:
+    def _limit(self, f: Callable[[Array], Array], kink: ScalarLike, side: int) -> Array:
         k = jnp.asarray(kink, dtype=float)
-        step = side * NEAR * jnp.maximum(1.0, jnp.abs(k))
+        step = NEAR * jnp.maximum(1.0, jnp.abs(k))
+        for other in self.kinks():
+            gap = jnp.abs(jnp.asarray(other) - k)
+            step = jnp.minimum(step, jnp.where(gap > 0, gap / 10, step))
+        step = side * step
         return 3 * f(k + step) - 3 * f(k + 2 * step) + f(k + 3 * step)
 
     def _over_line(self, q: ScalarLike, read: Callable[[LineRule, Array], Array]) -> Array:
@@ -195,7 +203,7 @@ class Activation(abc.ABC):
         )
 
     def edge_deficit(self, q: ScalarLike) -> Array:
-        """Return q E φ'² - E φ², with its relative accuracy kept as q → 0.
+        """Return q E φ'² - E φ², relatively accurate as q → 0 and exactly 0 where it is rounding.
 
         Subtracting from φ its mean and its linear part (E φ') u leaves a remainder r with
         q E φ'² - E φ² = q E r'² - E r² - (E φ)², free of the large terms that cancel.
@@ -205,7 +213,9 @@ class Activation(abc.ABC):
             values, slopes = self(u), self.slope(u)
             mean, linear = rule.mean(values), rule.mean(slopes)
             remainder, bend = values - mean - linear * u, slopes - linear
-            value = q * rule.sum(bend**2) - rule.sum(remainder**2) - mean**2
+            up, down = q * rule.sum(bend**2), rule.sum(remainder**2) + mean**2
+            rounding = 1e-13 * (up + down) + 1e-28 * q * linear**2
+            value = jnp.where(jnp.abs(up - down) <= rounding, 0.0, up - down)
             # What certifies φ and φ' certifies r, which at small q is rounding beside them.
             resolved = jnp.isfinite(rule.mean(values**2) + rule.mean(slopes**2))
             return jnp.where(resolved, value, jnp.nan)
@@ -304,6 +314,18 @@ class Sum(Activation):
     weights: tuple[ScalarLike, ...]
     terms: tuple[Activation, ...]
 
+    def __post_init__(self) -> None:
+        for weight in self.weights:
+            require_number("weight", weight)
+        for term in self.terms:
+            if not isinstance(term, Activation):
+                raise MeanFieldError(f"term {term!r} is not legal; it must be an Activation")
+
+    @property
+    def continuous(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether all terms are known to be continuous."""
+        return all(phi.continuous or not phi.kinks() for phi in self.terms)
+
     def __call__(self, x: Array) -> Array:
         terms = [w * phi(x) for w, phi in zip(self.weights, self.terms, strict=True)]
         return jnp.asarray(functools.reduce(operator.add, terms))
@@ -328,7 +350,20 @@ def merge(*kinks: tuple[ScalarLike, ...]) -> tuple[ScalarLike, ...]:
 
 
 class PiecewiseLinear(Activation):
-    """A continuous, piecewise linear φ: its correlation map is a one-dimensional integral."""
+    """A continuous, piecewise linear φ: its correlation map is a one-dimensional integral.
+
+    Its kinks ascend.
+    """
+
+    continuous = True
+
+    def slope_jumps(self) -> tuple[Array, ...]:
+        kinks = [jnp.asarray(k, dtype=float) for k in self.kinks()]
+        if not kinks:
+            return ()
+        inner = [(low + high) / 2 for low, high in itertools.pairwise(kinks)]
+        slopes = [self.slope(x) for x in (kinks[0] - 1.0, *inner, kinks[-1] + 1.0)]
+        return tuple(after - before for before, after in itertools.pairwise(slopes))
 
     def slope_covariance(self, q1: ScalarLike, q2: ScalarLike, epsilon: ScalarLike) -> Array:
         def closed() -> Array:

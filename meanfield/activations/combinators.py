@@ -4,6 +4,7 @@ Sums are written with operators: `0.5 * phi1 + 2.0 * phi2`.
 """
 
 import jax.numpy as jnp
+import numpy as np
 
 from meanfield._struct import struct
 from meanfield.activations.base import Activation, Sum, parameter
@@ -16,9 +17,14 @@ class Affine(Activation):
 
     phi: Activation
     rate: ScalarLike = parameter(1.0, "not 0", lambda value: value != 0)
-    centre: ScalarLike = 0.0
-    gain: ScalarLike = 1.0
-    offset: ScalarLike = 0.0
+    centre: ScalarLike = parameter(0.0, "a finite number", np.isfinite)
+    gain: ScalarLike = parameter(1.0, "a finite number", np.isfinite)
+    offset: ScalarLike = parameter(0.0, "a finite number", np.isfinite)
+
+    @property
+    def continuous(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether φ is known to be continuous."""
+        return self.phi.continuous
 
     def __call__(self, x: Array) -> Array:
         return jnp.asarray(

@@ -30,7 +30,9 @@ PARTS = 32
 ROUNDS = 7
 # More suspicious cells, or more kinks, than this are not taken for an answer.
 MANY_CELLS = 5000
-MANY_KINKS = 32
+MANY_KINKS = 12
+# Variances at which the rules are compared with a plain sum over the even grid.
+CHECKED = (0.05, 0.5, 2.0)
 # A smooth feature narrower than this is not resolved by the rules either.
 NARROW = 1e-4
 
@@ -80,18 +82,22 @@ def from_callable(
         given = tuple(sorted(float(k) for k in kinks))
         if not np.all(np.isfinite(given)):
             raise MeanFieldError(f"kinks = {given} is not legal; it must be finite numbers")
+        if len(given) > MANY_KINKS:
+            raise MeanFieldError(f"{len(given)} kinks are not legal; at most {MANY_KINKS} are")
     found, doubts = find_kinks(function)
+    doubts += _missed(Custom(function, found if given is None else given, name))
     if given is None:
         for doubt in doubts:
             warnings.warn(f"kinks of {name}: {doubt}; give them: kinks=(...)", MeanFieldWarning, 2)
         return Custom(function, found, name)
+    idle = [g for g in given if not any(abs(k - g) <= 1e-6 * max(1, abs(k)) for k in found)]
+    if idle:
+        doubts.append(f"nothing is seen to jump at {idle}")
     missing = [k for k in found if not any(abs(k - g) <= 1e-6 * max(1, abs(k)) for g in given)]
     if missing:
-        warnings.warn(
-            f"{name} also has kinks at {missing}, which kinks={given} leaves out",
-            MeanFieldWarning,
-            stacklevel=2,
-        )
+        doubts.append(f"it also has kinks at {missing}, which kinks={given} leaves out")
+    for doubt in doubts:
+        warnings.warn(f"kinks of {name}: {doubt}", MeanFieldWarning, stacklevel=2)
     return Custom(function, given, name)
 
 
@@ -119,7 +125,9 @@ def find_kinks(function: Callable[[Array], Array]) -> tuple[tuple[float, ...], l
     doubts: list[str] = []
     for derivative in _derivatives(function):
         new, narrow, many = _find_jumps(derivative)
-        found += [k for k in new if not any(abs(k - f) <= 1e-9 * max(1, abs(k)) for f in found)]
+        for kink in new:
+            if not any(abs(kink - known) <= 1e-9 * max(1, abs(kink)) for known in found):
+                found.append(kink)
         if many:
             doubts.append("it varies faster than the search can follow")
         if narrow:
@@ -128,6 +136,26 @@ def find_kinks(function: Callable[[Array], Array]) -> tuple[tuple[float, ...], l
         doubts.append(f"{len(found)} jumps were seen, more than the {MANY_KINKS} that are kept")
         found = sorted(found, key=abs)[:MANY_KINKS]
     return tuple(sorted(found)), list(dict.fromkeys(doubts))
+
+
+def _missed(phi: Activation) -> list[str]:
+    """Return in words whether the rules disagree with a plain sum over the search grid."""
+    grid = _grid()
+    grid = jnp.asarray(grid[np.abs(grid) < NEAR])
+    for q in CHECKED:
+        weights = CELL * jnp.exp(-(grid**2) / (2 * q)) / np.sqrt(2 * np.pi * q)
+        moments = {
+            "E φ²": (phi.second_moment(q), phi(grid) ** 2),
+            "E φ'²": (phi.slope_moment(q, 2), phi.slope(grid) ** 2),
+        }
+        for label, (certified, squares) in moments.items():
+            value, plain = float(certified), float((squares * weights).sum())
+            if np.isfinite(value) and not abs(value - plain) <= 1e-2 * abs(value) + 1e-12:
+                return [
+                    f"the rules miss a feature of it: {label} at q = {q:g} is {value:.6g}, "
+                    f"but a plain sum gives {plain:.6g}"
+                ]
+    return []
 
 
 def _derivatives(function: Callable[[Array], Array]) -> list[Callable[[np.ndarray], np.ndarray]]:

@@ -150,6 +150,7 @@ class Ssaw(PiecewiseLinear):
 class Ssin(Activation):
     """φ(x) = x on [-a, a], a sine wave between a - 2 and a beyond."""
 
+    continuous = True
     oscillates = True
     a: ScalarLike = parameter(1.0, ">= 1 (below, |φ| exceeds a)", lambda a: a >= 1)
 
@@ -171,6 +172,8 @@ class Ssin(Activation):
 )
 class Sexp(Activation):
     """φ(x) = x on [-a, a], decaying exponentially to a - 1 beyond."""
+
+    continuous = True
 
     a: ScalarLike = parameter(1.0, ">= 1/2 (below, |φ| exceeds a)", lambda a: a >= 0.5)
 
@@ -197,6 +200,8 @@ def _exponential_unit(x: Array, alpha: ScalarLike) -> Array:
 class Elu(Activation):
     """φ(x) = x for x > 0, alpha·(e^x - 1) below."""
 
+    continuous = True
+
     alpha: ScalarLike = positive(1.0)
 
     def __call__(self, x: Array) -> Array:
@@ -218,6 +223,8 @@ SELU_ALPHA = 1.6732632423543772848170429916717
 class Selu(Activation):
     """The ELU scaled so that E φ(z) = 0 and E φ(z)² = 1."""
 
+    continuous = True
+
     def __call__(self, x: Array) -> Array:
         return SELU_SCALE * _exponential_unit(x, SELU_ALPHA)
 
@@ -230,6 +237,8 @@ class Selu(Activation):
 )
 class Celu(Activation):
     """φ(x) = x for x > 0, alpha·(e^(x/alpha) - 1) below: slope 1 from both sides."""
+
+    continuous = True
 
     alpha: ScalarLike = positive(1.0)
 
@@ -244,6 +253,8 @@ class Celu(Activation):
 class HardSwish(Activation):
     """φ(x) = x·clip(x + 3, 0, 6)/6."""
 
+    continuous = True
+
     def __call__(self, x: Array) -> Array:
         return x * jnp.clip(x + 3.0, 0.0, 6.0) / 6.0
 
@@ -254,6 +265,8 @@ class HardSwish(Activation):
 @register_activation("softsign", formula="x/(1 + |x|)", source="Bergstra et al. 2009")
 class Softsign(Activation):
     """φ(x) = x/(1 + |x|); φ'' jumps at 0."""
+
+    continuous = True
 
     def __call__(self, x: Array) -> Array:
         return x / (1.0 + jnp.abs(x))
@@ -272,6 +285,8 @@ class Softsign(Activation):
 )
 class Srelu(Activation):
     """ReLU mollified by an Epanechnikov kernel of radius delta; φ''' jumps at ±delta."""
+
+    continuous = True
 
     delta: ScalarLike = positive(1.0)
 
