@@ -156,6 +156,16 @@ def test_activation_object_from_a_file(tmp_path):
     assert record["status"] == "OK"
 
 
+def test_activation_class_from_a_file_takes_parameters(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text("from meanfield.activations import Shtanh\n")
+    args = ("edge", "-a", f"{file}:Shtanh", "--sigma-b", 0.3, "--json")
+    record = json.loads(run(*args, "-p", "a=2").stdout)
+    own = mf.edge_of_chaos(mf.activation("shtanh", a=2.0), 0.3)
+    assert record["q"] == pytest.approx(float(own.q), rel=1e-12)
+    assert isinstance(run(*args, "-p", "b=2").exception, MeanFieldError)
+
+
 def test_unsure_kinks_are_warned_of(tmp_path):
     file = tmp_path / "mine.py"
     file.write_text("import jax.numpy as jnp\ndef steep(x):\n    return jnp.tanh(1e7 * x)\n")
@@ -217,6 +227,14 @@ def test_mistakes_are_one_or_two_lines_and_exit_code_2(tmp_path, capsys):
     text.write_text("no dataset")
     unknown = tmp_path / "unknown.toml"
     unknown.write_text(SMALL.replace("murray2021-9", "murray2021-99"))
+    poor = tmp_path / "poor.toml"
+    poor.write_text(
+        SMALL.replace("checks = []", 'checks = ["scaled_bounded_theorem"]').replace(
+            '"max_deviation", ', ""
+        )
+    )
+    undrawn = tmp_path / "undrawn.toml"
+    undrawn.write_text(SMALL.replace("murray2021-9", "tanh-phase"))
     blocked = tmp_path / "blocked"
     blocked.write_text("in the way")
     cases = [
@@ -238,6 +256,8 @@ def test_mistakes_are_one_or_two_lines_and_exit_code_2(tmp_path, capsys):
         (("list", "activation"), "unknown kind 'activation'; did you mean activations"),
         (("sweep", "muray2021"), "did you mean murray2021"),
         (("sweep", unknown, "--out", tmp_path), "unknown figure 'murray2021-99'"),
+        (("reproduce", poor, "--out", tmp_path), "scaled_bounded_theorem needs max_deviation"),
+        (("reproduce", undrawn, "--out", tmp_path), "figure tanh-phase needs"),
         (("figure", "murray-9"), "unknown figure"),
         (("figure", "murray2021-4", "--data", text, "--out", tmp_path), "is no dataset"),
         (("figure", "murray2021-9", "--out", blocked / "x"), "cannot be written"),

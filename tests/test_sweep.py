@@ -162,6 +162,19 @@ def test_points_outside_the_domain_are_flagged(tmp_path):
     assert np.all(dataset["status"].sel(activation="shtanh") == Status.OK)
 
 
+def test_a_grid_of_one_point(tmp_path):
+    text = 'activations = ["relu"]\n[axes]\nsigma_w = 1\nsigma_b = 0.5\n'
+    dataset = mf.open_results(mf.run_sweep(mf.load_config(write(tmp_path, text)), tmp_path))
+    assert dataset["q"].dims == ()
+    assert float(dataset["q"]) == pytest.approx(0.5, rel=1e-13)
+
+
+def test_other_versions_are_not_mixed(small, monkeypatch):
+    monkeypatch.setattr(engine, "_versions", lambda: "other")
+    with pytest.raises(MeanFieldError, match="other versions"):
+        mf.run_sweep(small[1], small[0] / "one")
+
+
 @pytest.mark.parametrize("name", config_names())
 def test_shipped_configs_run_on_a_small_grid(name, tmp_path):
     spec = mf.load_config(name)
@@ -211,6 +224,10 @@ BAD = {
     "needs a": (
         SMALL.replace('["shtanh", "ssaw"]', '["tanh"]').replace("a = [1, 2]", ""),
         r"linear_width needs a parameter 'a', which tanh has not",
+    ),
+    "too many": (
+        SMALL.replace("[1, 2]", "{ start = 1, stop = 2, num = 99999 }").replace("= 3", "= 999"),
+        r"span \d+ points; at most",
     ),
     "no axes": ('activations = ["tanh"]', r"axes is missing"),
     "named": ('name = "x"\n' + SMALL, r"name is not legal"),

@@ -188,14 +188,21 @@ def _run(spec: "SweepSpec", out: Path) -> tuple[Path, "xr.Dataset"]:
     from meanfield.plots import figures
     from meanfield.studies import checks
     from meanfield.sweep import open_results, run_sweep
+    from meanfield.sweep.engine import STATE
 
     try:
-        for name in spec.figures:
-            figures[name]
-        for name in spec.checks:
-            checks[name]
+        needs = [(f"check {n}", checks[n].needs) for n in spec.checks]
+        drawn = [figures[n] for n in spec.figures]
     except MeanFieldError as error:
         raise MeanFieldError(f"{spec.name}.toml: {error}") from error
+    needs += [(f"figure {f.name}", f.needs) for f in drawn if f.data is None]
+    known = {*spec.axes, *spec.observables, *STATE, "activation", "status"}
+    for what, names in needs:
+        missing = [name for name in names if name not in known]
+        if missing:
+            raise MeanFieldError(
+                f"{spec.name}.toml: {what} needs {', '.join(missing)} among axes and observables"
+            )
     with progress(spec.title or spec.name, "points") as report:
         path = run_sweep(spec, out, report)
     return path, open_results(path)
@@ -258,14 +265,14 @@ def reproduce(
     path, dataset = _run(spec, out)
     print(f"wrote {path}")
     summarise(dataset)
-    with progress(spec.title or spec.name, "figures") as report:
-        for i, figure_name in enumerate(spec.figures):
-            report(i, len(spec.figures))
-            record = figures[figure_name]
-            _draw(record, dataset if record.data is None else record.data(), out / "figures")
-        report(max(1, len(spec.figures)), max(1, len(spec.figures)))
     if spec.figures:
+        with progress(spec.title or spec.name, "figures") as report:
+            for done, figure_name in enumerate(spec.figures):
+                report(done, len(spec.figures))
+                record = figures[figure_name]
+                _draw(record, dataset if record.data is None else record.data(), out / "figures")
+            report(len(spec.figures), len(spec.figures))
         print(f"wrote {len(spec.figures)} figures to {out / 'figures'}")
-    held = [report_check(check, checks[check](dataset)) for check in spec.checks]
+    held = [report_check(check, checks[check].function(dataset)) for check in spec.checks]
     if not all(held):
         raise typer.Exit(1)

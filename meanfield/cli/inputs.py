@@ -19,9 +19,7 @@ def load_activation(name: str, params: list[str] | None) -> "Activation":
     values = dict(_parse_param(text) for text in params or [])
     if ":" not in name:
         return activation(name, **values)
-    if values:
-        raise MeanFieldError(f"--param {params} is not legal; {name} takes no parameters")
-    return _load_callable(name)
+    return _load_callable(name, values)
 
 
 def _parse_param(text: str) -> tuple[str, float]:
@@ -34,7 +32,7 @@ def _parse_param(text: str) -> tuple[str, float]:
     raise MeanFieldError(f"--param {text!r} is not legal; it must be name=number")
 
 
-def _load_callable(place: str) -> "Activation":
+def _load_callable(place: str, params: dict[str, float]) -> "Activation":
     from meanfield.activations import Activation, from_callable
 
     file, _, name = place.rpartition(":")
@@ -57,6 +55,14 @@ def _load_callable(place: str) -> "Activation":
         raise MeanFieldError(
             f"--activation {place!r}: {file} has no {name!r}; it has {', '.join(public) or 'none'}"
         )
+    if isinstance(found, type) and issubclass(found, Activation):
+        legal = found.parameters()
+        for key in params:
+            if key not in legal:
+                raise MeanFieldError(f"{name} has no parameter {key!r}; it has {', '.join(legal)}")
+        return found(**params)
+    if params:
+        raise MeanFieldError(f"--param is not legal here: {place} takes no parameters")
     if isinstance(found, Activation):
         return found
     with warnings.catch_warnings(record=True) as caught:

@@ -14,9 +14,14 @@ from meanfield.errors import MeanFieldError, Status
 
 # Allowed for rounding in measured/bound.
 SLACK = 1e-9
-NEEDED = (
-    "status", "moment_ratio", "max_deviation", "max_deviation_full", "linear_width", "q",
-)  # fmt: skip
+NEEDS = (
+    "a",
+    "bias_variance",
+    "moment_ratio",
+    "max_deviation",
+    "max_deviation_full",
+    "linear_width",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,14 +55,14 @@ class Verdict:
 def scaled_bounded_theorem(dataset: xr.Dataset) -> Verdict:
     """Return how a sweep on the edge of chaos compares with the theorem, printed and sharp.
 
-    The dataset needs the axes activation, a and bias_variance and the observables
-    moment_ratio, max_deviation, max_deviation_full and linear_width; `MeanFieldError` names
-    what is missing.
+    `NEEDS` lists the axes and observables that the dataset must have; `MeanFieldError` names what
+    is missing.
     """
-    missing = [name for name in NEEDED if name not in dataset]
-    missing += [name for name in ("activation", "a", "bias_variance") if name not in dataset.dims]
+    missing = [name for name in (*NEEDS, "status") if name not in dataset]
     if missing:
         raise MeanFieldError(f"the dataset has no {', '.join(missing)}; the theorem needs them")
+    if "activation" not in dataset.dims:
+        dataset = dataset.expand_dims("activation")
     y = dataset["bias_variance"] / dataset["a"] ** 2
     theorem = bounds.scaled_bounded(y.values)
     limit = {

@@ -30,6 +30,7 @@ from meanfield.sweep.spec import SweepSpec
 from meanfield.sweep.store import (
     FORMAT,
     SPEC_KEY,
+    VERSIONS_KEY,
     Layout,
     array_of,
     create_store,
@@ -65,15 +66,16 @@ def run_sweep(spec: SweepSpec, out: str | Path, progress: Progress | None = None
 
     Raises
     ------
-    MeanFieldError : the directory cannot be written, or holds another sweep of that name.
+    MeanFieldError : the directory cannot be written, or holds another sweep of that name or
+        one that was computed with other versions.
     """
     path = Path(out) / f"{spec.name}.zarr"
     grid = _Grid(spec)
     text = spec.model_dump_json()
     if path.exists():
-        root = resume_store(path, text)
+        root = resume_store(path, text, _versions())
     else:
-        attrs = {"format": FORMAT, "title": spec.title, SPEC_KEY: text, "versions": _versions()}
+        attrs = {"format": FORMAT, "title": spec.title, SPEC_KEY: text, VERSIONS_KEY: _versions()}
         layout = Layout(grid.coords(), grid.variables(), grid.dims, grid.shape, grid.chunks)
         root = create_store(path, layout, attrs)
     status = np.asarray(array_of(root, "status")[...])
@@ -169,7 +171,7 @@ class _Grid:
         pieces = [spec.values(name)[slices[name]] for name in self.axes]
         mesh = dict(zip(self.axes, np.meshgrid(*pieces, indexing="ij"), strict=True))
         shape = tuple(len(piece) for piece in pieces)
-        values = {name: mesh.get(name, spec.values(name)[:1]) for name in spec.axes}
+        values = {n: mesh[n] if n in mesh else spec.values(n)[0] for n in spec.axes}
         values |= {k: np.asarray(float(v)) for k, v in spec.activations[index].params.items()}
         points = {k: np.broadcast_to(v, shape).ravel() for k, v in values.items()}
         legal = self._legal(index, points)

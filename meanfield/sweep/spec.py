@@ -14,6 +14,7 @@ all activations share. Unknown keys are refused, and all problems are reported a
 """
 
 import difflib
+import math
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -36,8 +37,9 @@ from meanfield.observables import observables
 
 WEIGHT_AXES = ("sigma_w", "weight_variance")
 BIAS_AXES = ("sigma_b", "bias_variance")
-# An axis longer than this is a slip of the pen.
+# A longer axis, or a larger grid, is a slip of the pen.
 MAX_POINTS = 100_000
+MAX_GRID = 10_000_000
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -150,6 +152,9 @@ class SweepSpec(Strict):
             raise ValueError(f"activations = {labels} must differ from each other")
         self._check_axis_names()
         self._check_sigma_axes()
+        size = len(self.activations) * math.prod(len(self.values(name)) for name in self.axes)
+        if size > MAX_GRID:
+            raise ValueError(f"axes span {size} points; at most {MAX_GRID} are possible")
         for name in self.observables:
             for spec in self.activations:
                 missing = set(observables[name].parameters) - set(

@@ -7,6 +7,7 @@ is left to do. Nothing in a store depends on when it was written: a rerun is byt
 
 import dataclasses
 import json
+import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +22,7 @@ from meanfield.errors import MeanFieldError, MeanFieldWarning, Status
 
 FORMAT = "meanfield-sweep"
 SPEC_KEY = "spec"
+VERSIONS_KEY = "versions"
 COORDS_KEY = "coordinate_names"
 VARIABLES_KEY = "variable_names"
 
@@ -58,7 +60,9 @@ def create_store(path: Path, layout: Layout, attrs: dict[str, Any]) -> zarr.Grou
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         attrs = {**attrs, COORDS_KEY: list(layout.coords), VARIABLES_KEY: order}
-        root = zarr.open_group(path, mode="w-", zarr_format=3, attributes=attrs)
+        # Built aside and renamed: a store that exists is complete in its structure.
+        building = path.with_name(f"{path.name}.{os.getpid()}.building")
+        root = zarr.open_group(building, mode="w", zarr_format=3, attributes=attrs)
         for name, (dims, values, described_as) in layout.coords.items():
             array = root.create_array(
                 name,
@@ -79,13 +83,14 @@ def create_store(path: Path, layout: Layout, attrs: dict[str, Any]) -> zarr.Grou
                 dimension_names=layout.dims,
                 attributes=described[name],
             )
+        building.rename(path)
     except OSError as error:
         raise MeanFieldError(f"{path} cannot be written: {error.strerror or error}") from error
-    return root
+    return zarr.open_group(path, mode="r+", zarr_format=3)
 
 
-def resume_store(path: Path, spec: str) -> zarr.Group:
-    """Open an existing store to go on with it; it must hold the same sweep.
+def resume_store(path: Path, spec: str, versions: str) -> zarr.Group:
+    """Open an existing store to go on with it; it must hold the same sweep by the same versions.
 
     Raises `MeanFieldError` where it does not.
     """
@@ -93,6 +98,11 @@ def resume_store(path: Path, spec: str) -> zarr.Group:
     if root.attrs.get(SPEC_KEY) != spec:
         raise MeanFieldError(
             f"{path} holds another sweep; remove it, or choose another directory with --out"
+        )
+    if root.attrs.get(VERSIONS_KEY) != versions:
+        raise MeanFieldError(
+            f"{path} was computed with other versions, {root.attrs.get(VERSIONS_KEY)}; "
+            "remove it, or choose another directory with --out"
         )
     for orphan in path.rglob("*.partial"):
         orphan.unlink(missing_ok=True)
@@ -121,9 +131,7 @@ def open_results(path: str | Path) -> xr.Dataset:
     `MeanFieldWarning` says so. Raises `MeanFieldError` where the path holds no sweep.
     """
     path = Path(path)
-    root = _open_group(path, "r")
-    if root.attrs.get("format") != FORMAT:
-        raise MeanFieldError(f"{path} is no dataset of meanfield")
+    _open_group(path, "r")
     dataset = xr.open_zarr(path, consolidated=False, chunks=None).load()
     order, coords = dataset.attrs.pop(VARIABLES_KEY), dataset.attrs.pop(COORDS_KEY)
     dataset = dataset.set_coords(coords)[order]
@@ -143,7 +151,9 @@ def _open_group(path: Path, mode: Any) -> zarr.Group:
     if not path.exists():
         raise MeanFieldError(f"{path} does not exist; give the path of a sweep's .zarr directory")
     try:
-        return zarr.open_group(path, mode=mode, zarr_format=3)
+        root = zarr.open_group(path, mode=mode, zarr_format=3)
+        if root.attrs.get("format") == FORMAT and "status" in root:
+            return root
     except (
         OSError,
         ValueError,
@@ -152,3 +162,4 @@ def _open_group(path: Path, mode: Any) -> zarr.Group:
         zarr.errors.BaseZarrError,
     ) as error:
         raise MeanFieldError(f"{path} is no dataset of meanfield") from error
+    raise MeanFieldError(f"{path} is no dataset of meanfield")
