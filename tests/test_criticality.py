@@ -280,10 +280,12 @@ def test_an_activation_that_jumps_has_no_edge_and_no_number():
 def test_bad_arguments_are_named():
     tanh = phi_of("tanh")
     for q in (0.0, -1.0, np.nan):
-        with pytest.raises(mf.MeanFieldError, match=r"^q = .* a finite variance > 0"):
+        with pytest.raises(mf.MeanFieldError, match=r"^q = .* is not legal; it must be .* > 0"):
             mf.critical_point(tanh, q)
     for sigma_b in (-0.1, np.inf):
-        with pytest.raises(mf.MeanFieldError, match=r"^sigma_b = .* a finite number >= 0"):
+        with pytest.raises(
+            mf.MeanFieldError, match=r"^sigma_b = .* is not legal; it must be .* >= 0"
+        ):
             mf.edge_of_chaos(tanh, sigma_b)
 
 

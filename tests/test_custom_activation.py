@@ -39,7 +39,7 @@ SMOOTH = {
 DOUBTED = {
     "tanh(1e7 x)": (lambda x: jnp.tanh(1e7 * x), "smooth but varies within 0.0001 near x = "),
     "sin(1000x)": (lambda x: jnp.sin(1000 * x), "varies faster than the search can follow"),
-    "floor": (jnp.floor, "jumps were seen, more than the 32 that are kept"),
+    "floor": (jnp.floor, "jumps were seen, more than the 12 that are kept"),
 }
 
 
@@ -96,8 +96,20 @@ def test_the_label_is_the_functions_name_unless_given():
 
 
 def test_given_kinks_are_kept_and_sorted():
-    phi = mf.from_callable(lambda x: jnp.clip(x, -1, 1), kinks=[1, -1.0, 0.25])
+    with pytest.warns(mf.MeanFieldWarning, match=r"nothing is seen to jump at \[0\.25\]"):
+        phi = mf.from_callable(lambda x: jnp.clip(x, -1, 1), kinks=[1, -1.0, 0.25])
     assert phi.kinks() == (-1.0, 0.25, 1.0)
+
+
+def test_more_kinks_than_the_rules_can_serve_are_refused():
+    with pytest.raises(mf.MeanFieldError, match=f"at most {MANY_KINKS}"):
+        mf.from_callable(jnp.floor, kinks=range(MANY_KINKS + 1))
+
+
+@pytest.mark.parametrize("sharpness", [300.0, 1000.0, 5000.0])
+def test_a_feature_that_the_rules_miss_is_warned_of(sharpness):
+    with pytest.warns(mf.MeanFieldWarning, match="the rules miss a feature of it"):
+        mf.from_callable(lambda x: jnp.tanh(x) + jnp.exp(-(((x - 0.5) * sharpness) ** 2)))
 
 
 def test_no_kinks_can_be_given_to_a_smooth_function():

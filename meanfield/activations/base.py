@@ -58,7 +58,7 @@ ROUNDING = 1e-10
 CLOSE = 1e-3
 # Nodes per piece where φ oscillates, below and above the variance WIDE; they resolve
 # sin(u)^4 up to q = 100 and 2e4.
-CALM_SIZE, WIDE_SIZE = 513, 4097
+CALM_SIZE, WIDE_SIZE = 513, 6145
 WIDE = 50.0
 LEGENDRE_NODES, LEGENDRE_WEIGHTS = np.polynomial.legendre.leggauss(4)
 

@@ -113,9 +113,17 @@ def _check_callable(function: Callable[[Array], Array], name: str) -> None:
             f"{name} is not legal; it must be a differentiable elementwise function written "
             f"with jax.numpy ({reason})"
         ) from error
-    if jnp.shape(value) != probe.shape or not jnp.issubdtype(jnp.result_type(slope), jnp.floating):
+    elementwise = jnp.shape(value) == probe.shape and all(
+        jnp.allclose(function(x.reshape(1, 1)), y, rtol=1e-12, atol=1e-300, equal_nan=True)
+        for x, y in zip(probe.ravel(), value.ravel(), strict=True)
+    )
+    if not elementwise:
         raise MeanFieldError(
-            f"{name} maps shape {probe.shape} to {jnp.shape(value)}; it must be elementwise"
+            f"{name} is not legal; it must be elementwise: act on each number by itself"
+        )
+    if not jnp.issubdtype(jnp.result_type(slope), jnp.floating):
+        raise MeanFieldError(
+            f"{name} is not legal; it must be elementwise and return floating-point numbers"
         )
 
 
