@@ -219,7 +219,7 @@ def test_bad_inputs_of_a_rollout_are_named():
     for depth in (-1, 2.5):
         with pytest.raises(mf.MeanFieldError, match=r"^depth = .* an integer >= 0"):
             mf.rollout(layer, 1.0, 1.0, 0.0, depth)
-    with pytest.raises(mf.MeanFieldError, match=r"^q1 = 0\.0 .* a finite variance > 0"):
+    with pytest.raises(mf.MeanFieldError, match=r"^q1 = 0\.0 .* a finite number > 0"):
         mf.rollout(layer, 0.0, 1.0, 0.0, 2)
     with pytest.raises(mf.MeanFieldError, match=r"^q2 = -1\.0 "):
         mf.rollout(layer, 1.0, -1.0, 0.0, 2)
