@@ -1,9 +1,15 @@
 """Settings of the whole suite: double precision, repeatable examples, programs kept."""
 
+import os
+
+# Matrices here are small: threads would only wait for one another.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import hypothesis
 import jax
 
-import meanfield  # noqa: F401  (switches JAX to double precision before any test imports it)
+# It switches JAX to double precision before any test imports it.
+import meanfield  # noqa: F401
 
 # A first call compiles, so no example has a deadline; the examples are the same in every run.
 hypothesis.settings.register_profile("suite", deadline=None, derandomize=True, max_examples=20)

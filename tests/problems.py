@@ -94,12 +94,28 @@ def solved_moments(name: str) -> dict[str, np.ndarray]:
     return jax.tree.map(np.asarray, _moments(stacked(table), column(table, "q")))
 
 
+# Beside the records, every activation is solved at q = 1 and these ε: it must tend to E φ'².
+VANISHING = np.array([1e-8, 1e-60, 1e-200])
+
+
 @functools.cache
+def _solved_pairs(name: str) -> dict[str, np.ndarray]:
+    table = records("pairs")[name]
+    extra = (*table, *[table[0]] * len(VANISHING))
+    ones = np.ones_like(VANISHING)
+    columns = zip(("q1", "q2", "eps"), (ones, ones, VANISHING), strict=True)
+    arguments = (np.concatenate([column(table, key), last]) for key, last in columns)
+    return jax.tree.map(np.asarray, _pairs(stacked(extra), *arguments))
+
+
 def solved_pairs(name: str) -> dict[str, np.ndarray]:
     """Return the package's answers to all pair records of an activation."""
-    table = records("pairs")[name]
-    arguments = (column(table, key) for key in ("q1", "q2", "eps"))
-    return jax.tree.map(np.asarray, _pairs(stacked(table), *arguments))
+    return {key: values[: -len(VANISHING)] for key, values in _solved_pairs(name).items()}
+
+
+def solved_limits(name: str) -> np.ndarray:
+    """Return E (φ(u1) - φ(u2))² / (2qε) at q = 1 and ε = `VANISHING`, for the first parameters."""
+    return _solved_pairs(name)["quotient"][-len(VANISHING) :]
 
 
 def central_difference(f: Callable[[float], Any], x: float, step: float = 1e-4) -> float:

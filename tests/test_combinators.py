@@ -1,7 +1,6 @@
 """Sums, scalings and shifts of activations: values, kinks and statistics follow."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given
@@ -40,8 +39,6 @@ def test_twice_the_relu_is_the_identity_plus_the_absolute_value():
     phi = mf.activation("linear") + mf.activation("abs")
     for q in (0.2, 5.0):
         assert moment(phi, q) == pytest.approx(2 * q, rel=1e-14)
-    quotient = jax.jit(lambda phi, q: phi.decorrelation(q, 0.3))
-    assert quotient(phi, 1.0) == pytest.approx(4 * float(quotient(RELU, 1.0)), rel=1e-11)
 
 
 def test_scaling_input_and_output_moves_the_kinks():
@@ -124,12 +121,3 @@ def test_centring_creates_an_edge_of_chaos(name, weight_variance, bias_variance)
     point = mf.check(mf.critical_point(mf.centre(mf.activation(name)), 1.0))
     assert point.sigma_w**2 == pytest.approx(weight_variance, rel=1e-13)
     assert point.sigma_b**2 == pytest.approx(bias_variance, rel=1e-12)
-
-
-def test_the_centred_s_relu_has_its_published_correlation_map():
-    layer = mf.Dense(
-        mf.centre(mf.activation("srelu")),
-        jnp.sqrt(2.4761169658614662865),
-        jnp.sqrt(0.051358719576380432925),
-    )
-    assert mf.correlation_map(layer, 1.0, 0.0) == pytest.approx(0.20609944404430595144, rel=1e-12)

@@ -54,7 +54,7 @@ def agrees(samples, theory, resolution):
     ("name", "sigma_w", "sigma_b"), [("tanh", 1.8, 0.3), ("relu", 1.3, 0.2), ("shtanh", 1.1, 0.3)]
 )
 def test_variances_and_correlations(name, sigma_w, sigma_b, ensemble):
-    width, depth, draws = 1000, 3, 30
+    width, depth, draws = 400, 3, 60
     rng, phi = np.random.default_rng(7), FUNCTIONS[name][0]
     q1, q2, c = 1.5, 0.6, 0.4
     samples = []
@@ -77,7 +77,7 @@ def test_variances_and_correlations(name, sigma_w, sigma_b, ensemble):
 @pytest.mark.parametrize("ensemble", ["gaussian", "orthogonal"])
 @pytest.mark.parametrize("name", ["tanh", "relu", "shtanh"])
 def test_moments_of_the_jacobian_on_the_edge(name, ensemble):
-    width, depth, draws = 300, 4, 20
+    width, depth, draws = 200, 4, 30
     rng, (phi, slope) = np.random.default_rng(11), FUNCTIONS[name]
     point = mf.critical_point(mf.activation(name), 0.7)
     q, sigma_w, sigma_b = (float(x) for x in (point.q, point.sigma_w, point.sigma_b))
