@@ -68,7 +68,8 @@ def steady_state(layer: Layer, q0: ScalarLike = 1.0) -> SteadyState:
     escaped = ~(jnp.isfinite(after) & (after > 0))
     warm, after = jax.lax.stop_gradient((warm, after))
     still = ~escaped & (jnp.abs(after - warm) <= ROUNDING * warm)
-    rising = jnp.where(jnp.isnan(after) | jnp.isinf(after), True, after > warm)
+    lost = jnp.isnan(after)
+    rising = jnp.where(lost | jnp.isinf(after), True, after > warm)
     start = jnp.log(jnp.where(escaped, jax.lax.stop_gradient(q0), warm))
 
     def excess(t: Array) -> Array:
@@ -100,7 +101,7 @@ def steady_state(layer: Layer, q0: ScalarLike = 1.0) -> SteadyState:
     absent = jnp.where(
         jnp.isinf(bracket.f_high) & rising,
         Status.NONFINITE,
-        jnp.where(blind | ~rising, Status.NOT_CONVERGED, Status.DIVERGES),
+        jnp.where(blind | lost | ~rising, Status.NOT_CONVERGED, Status.DIVERGES),
     )
     status = jnp.where(
         fades & resolved,

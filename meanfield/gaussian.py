@@ -37,15 +37,19 @@ from meanfield.typing import Array, ScalarLike
 Function = Callable[[Array], Array]
 Kinks = Sequence[ScalarLike]
 
-# A cut beyond this is moved here: a feature out there has probability below 2e-17.
-CLIP = 8.5
-# Nodes per piece. 257 leave 1e-15 in every functional of tanh up to q = 1e6; 105 x 105 leave
+# A cut beyond this is moved here. On the line, where tails are integrated to relative accuracy,
+# what is out there has probability below 1e-282; in the plane it has 2e-17.
+LINE_CLIP = 36.0
+PLANE_CLIP = 8.5
+# Nodes per piece. 257 leave 1e-15 in every functional of tanh up to q = 1e6; 121 x 121 leave
 # 1e-14 in pair expectations, 1e-12 in those of discontinuous functions.
 LINE_SIZE = 257
-PLANE_SIZE = 105
+PLANE_SIZE = 121
 # A line expectation is trusted if the rule of twice the step agrees to this: its own error is
-# then about the square. Of undeclared kinks one in 300 passes, with an error below 1e-5.
-LINE_TOLERANCE = 1e-8
+# then about the square. Of undeclared kinks about one in 10⁴ passes by chance.
+LINE_TOLERANCE = 1e-9
+# An expectation of |f| below this is 0 for every purpose, resolved or not.
+NOTHING = 1e-250
 # Without kinks there are few pieces, and the outer rule can afford more nodes.
 SMOOTH_EXTRA = 24
 # Outer grading follows the layer of width β around a kink down to this width, unless all
@@ -88,6 +92,7 @@ class LineRule:
         ends = jnp.abs(summands[self.ends[0]]) + jnp.abs(summands[self.ends[1]])
         sums = line_sums(summands)
         resolved = (sums.half <= LINE_TOLERANCE * scale) & (ends <= 1e-13 * scale)
+        resolved = resolved | (scale <= NOTHING)
         mean = jnp.where(resolved, sums.value, jnp.nan)
         return jnp.where(jnp.isinf(scale), jnp.inf, mean)
 
@@ -98,7 +103,7 @@ def line_rule(q: ScalarLike, kinks: Kinks = (), size: int = LINE_SIZE) -> LineRu
     root = jnp.sqrt(jnp.asarray(q, dtype=float))
     grading = jax.lax.stop_gradient(jnp.log(jnp.maximum(1.0, root)))
     cuts = [jnp.asarray(k / _positive(root)) for k in _nonzero(kinks)]
-    z, weights = _cut_line(cuts, grading, size)
+    z, weights = _cut_line(cuts, grading, size, LINE_CLIP)
     return LineRule(z, weights * normal_density(z), ends=(size - 1, 2 * size + 2))
 
 
@@ -202,13 +207,15 @@ def pair_sums(
         layer = jnp.where(nearest < REMOTE, jnp.maximum(beta, FINEST_LAYER), 1.0)
         finest = jnp.minimum(finest, layer)
     outer_size = size if kinks else size + SMOOTH_EXTRA
-    z1, w1 = _cut_line([*layers, *crossings], jax.lax.stop_gradient(-jnp.log(finest)), outer_size)
+    z1, w1 = _cut_line(
+        [*layers, *crossings], jax.lax.stop_gradient(-jnp.log(finest)), outer_size, PLANE_CLIP
+    )
     w1 = w1 * normal_density(z1)
     centre = alpha * z1
 
     # Without kinks, the inner integral is still cut where u1 or u2 passes through 0.
     inner = lines1 if symmetric else [*lines1, *(line for line in lines2 if not _is_zero(line[0]))]
-    cuts = [jnp.minimum(jnp.abs(x - centre) / beta, CLIP) for _, x in inner or [(0.0, 0.0)]]
+    cuts = [jnp.minimum(jnp.abs(x - centre) / beta, PLANE_CLIP) for _, x in inner or [(0.0, 0.0)]]
     cuts = jnp.sort(jnp.stack(cuts, axis=-1), axis=-1)
     grading = jax.lax.stop_gradient(jnp.log(jnp.maximum(1.0, beta * root)))
 
@@ -273,9 +280,9 @@ def plackett(
     return line_sums(summands).certified(bound), line_sums(summands * weight).certified(bound)
 
 
-def _cut_line(cuts: list[Array], grading: Array, size: int) -> tuple[Array, Array]:
-    """Return nodes and weights on the real line, cut at 0 and at `cuts`."""
-    edges = jnp.sort(jnp.clip(jnp.stack([jnp.zeros_like(grading), *cuts]), -CLIP, CLIP))
+def _cut_line(cuts: list[Array], grading: Array, size: int, clip: float) -> tuple[Array, Array]:
+    """Return nodes and weights on the real line, cut at 0 and at `cuts` up to ±clip."""
+    edges = jnp.sort(jnp.clip(jnp.stack([jnp.zeros_like(grading), *cuts]), -clip, clip))
     outer = half_line(grading, size)
     nodes, weights = [edges[0] - outer.nodes, edges[-1] + outer.nodes], [outer.weights] * 2
     if cuts:

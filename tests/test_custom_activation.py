@@ -137,6 +137,7 @@ def test_a_kink_that_is_no_number_is_refused(kinks):
 # Functions that cannot be used ----------------------------------------------------------------
 
 NOT_ELEMENTWISE = {
+    "nothing": lambda x: None,
     "a sum": lambda x: x.sum(),
     "a whole number": lambda x: (x > 0).astype(int),
     "a truth value": lambda x: x > 0,

@@ -399,3 +399,11 @@ def test_the_limit_of_correlations_is_a_fixed_point_that_attracts(sigma_w, sigma
     assert limit.slope <= 1
     after = float(mf.decorrelation_map(layer, q, limit.epsilon))
     assert after == pytest.approx(float(limit.epsilon), rel=1e-10, abs=1e-15)
+
+
+def test_a_kink_beyond_the_gaussian_does_not_look_like_growth():
+    phi = mf.shift(mf.activation("relu"), 3.0)
+    state = mf.steady_state(mf.Dense(phi, 1.0, np.sqrt(0.1)))
+    assert int(state.status) == mf.Status.OK
+    assert float(state.q) == pytest.approx(0.1, rel=1e-12)
+    assert 0 < float(state.slope) < 1e-15

@@ -4,6 +4,7 @@ import math
 
 import jax
 import jax.numpy as jnp
+import mpmath as mp
 import numpy as np
 import pytest
 from problems import central_difference
@@ -113,6 +114,31 @@ def test_a_traced_kink_and_its_derivatives():
             assert by_variance == pytest.approx(density(x) / (2 * np.sqrt(q)), rel=1e-12), (q, k)
 
 
+@pytest.mark.parametrize("q", [1e-3, 0.01, 0.03, 0.05, 0.1, 1.0, 1e4])
+def test_a_kink_far_out_is_seen(q):
+    value = float(mf.expect(lambda u: jnp.maximum(u - 3.0, 0.0), q, [3.0]))
+    with mp.workdps(60):
+        root = mp.sqrt(mp.mpf(q))
+        exact = root * mp.npdf(3 / root) - 3 * mp.erfc(3 / root / mp.sqrt(2)) / 2
+    # Below the smallest normal probabilities it is 0.
+    assert value == pytest.approx(float(exact), rel=1e-12, abs=1e-250)
+
+
+def test_an_undeclared_kink_of_a_pair_is_never_finite_and_wrong():
+    def f(u, k):
+        return jnp.abs(u - k)
+
+    def pair(k, c, *kinks):
+        return mf.expect_pair(lambda u: f(u, k), lambda u: f(u, k), 1.0, 1.0, c, kinks)
+
+    known, hidden = jax.jit(lambda k, c: pair(k, c, k)), jax.jit(pair)
+    rng = np.random.default_rng(2)
+    for k, c in zip(rng.uniform(-3, 3, 200), rng.uniform(-0.9, 0.95, 200), strict=True):
+        value, truth = float(hidden(k, c)), float(known(k, c))
+        assert np.isfinite(truth)
+        assert np.isnan(value) or abs(value - truth) <= 1e-8 * (1 + k**2), (k, c)
+
+
 def test_a_moving_jump_has_the_derivative_of_its_position():
     def above(k, q):
         return mf.expect(lambda u: step(u - k), q, [k])
@@ -134,7 +160,7 @@ ROUGH = {
 
 
 @pytest.mark.parametrize("name", ROUGH)
-def test_an_undeclared_kink_is_unresolved_or_harmless(name):
+def test_an_undeclared_kink_is_never_finite_and_wrong(name):
     f = ROUGH[name]
     known = jax.jit(lambda k: mf.expect(lambda u: f(u, k), 1.0, [k]))
     hidden = jax.jit(lambda k: mf.expect(lambda u: f(u, k), 1.0))
@@ -142,9 +168,9 @@ def test_an_undeclared_kink_is_unresolved_or_harmless(name):
     for k in np.random.default_rng(0).uniform(-3.0, 3.0, 600):
         value, truth = float(hidden(k)), float(known(k))
         assert np.isfinite(truth)
-        # All three functions are non-negative: the truth is the scale of the certificate. One
-        # position in some hundred fools it, by no more than this.
-        if not (np.isnan(value) or abs(value - truth) <= 1e-5 * truth):
+        # All three functions are non-negative: the truth is the scale of the certificate. It is an
+        # estimate: a second-order kink in about 500 passes it with an error of some 1e-8.
+        if not (np.isnan(value) or abs(value - truth) <= 1e-7 * truth):
             wrong.append((k, abs(value / truth - 1)))
     assert wrong == []
 

@@ -97,3 +97,9 @@ def test_scaling_scales_a_and_k():
     assert answer
     assert answer.a == pytest.approx(2.0, rel=1e-12)
     assert answer.k == pytest.approx(1.5, rel=1e-12)
+
+
+def test_softsign_fails_only_where_it_is_not_linear():
+    failures = mf.is_scaled_bounded(mf.activation("softsign")).failures
+    assert not any("φ'" in text for text in failures)
+    assert len(failures) == 2

@@ -123,7 +123,7 @@ class Activation(abc.ABC):
         """Return the jump of φ at each kink: 0 where φ is continuous, else measured."""
         if self.continuous:
             return tuple(jnp.zeros(()) for _ in self.kinks())
-        sides = [(self._limit(self, k, -1), self._limit(self, k, 1)) for k in self.kinks()]
+        sides = [(self.limit(self, k, -1), self.limit(self, k, 1)) for k in self.kinks()]
         return tuple(
             jnp.where(jnp.abs(right - left) > ROUNDING * (1 + jnp.abs(left)), right - left, 0.0)
             for left, right in sides
@@ -132,10 +132,11 @@ class Activation(abc.ABC):
     def slope_jumps(self) -> tuple[Array, ...]:
         """Return the jump of φ' at each kink, measured."""
         return tuple(
-            self._limit(self.slope, k, 1) - self._limit(self.slope, k, -1) for k in self.kinks()
+            self.limit(self.slope, k, 1) - self.limit(self.slope, k, -1) for k in self.kinks()
         )
 
-    def _limit(self, f: Callable[[Array], Array], kink: ScalarLike, side: int) -> Array:
+    def limit(self, f: Callable[[Array], Array], kink: ScalarLike, side: int) -> Array:
+        """Return the limit of f at a point from one side (-1 or 1), extrapolated."""
         k = jnp.asarray(kink, dtype=float)
         step = NEAR * jnp.maximum(1.0, jnp.abs(k))
         for other in self.kinks():
@@ -193,7 +194,7 @@ class Activation(abc.ABC):
 
         masses = jnp.zeros_like(q)
         for kink, jump in zip(self.kinks(), self.jumps(), strict=True):
-            middle = (self._limit(self, kink, 1) + self._limit(self, kink, -1)) / 2
+            middle = (self.limit(self, kink, 1) + self.limit(self, kink, -1)) / 2
             z = jnp.asarray(kink / root)
             masses += jump * middle * z * normal_density(z) / q
         return jax.lax.cond(

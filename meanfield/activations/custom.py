@@ -113,7 +113,8 @@ def _check_callable(function: Callable[[Array], Array], name: str) -> None:
             f"{name} is not legal; it must be a differentiable elementwise function written "
             f"with jax.numpy ({reason})"
         ) from error
-    elementwise = jnp.shape(value) == probe.shape and all(
+    elementwise = isinstance(value, jax.Array) and value.shape == probe.shape
+    elementwise = elementwise and all(
         jnp.allclose(function(x.reshape(1, 1)), y, rtol=1e-12, atol=1e-300, equal_nan=True)
         for x, y in zip(probe.ravel(), value.ravel(), strict=True)
     )

@@ -70,9 +70,8 @@ def is_scaled_bounded(phi: Activation) -> ScaledBounded:
     mirrored = np.asarray(phi(jnp.asarray(-x)))
     size = np.abs(value) + np.abs(mirrored)
 
-    # Beside 0 the slope, averaged over both sides, is k; at 0 itself there may be a kink.
-    near = jnp.asarray([-1e-6, 1e-6])
-    k = float(np.mean(np.asarray(phi.slope(near))))
+    # k is the slope at 0, averaged over its one-sided limits: at 0 itself there may be a kink.
+    k = float(sum(phi.limit(phi.slope, 0.0, side) for side in (-1, 1)) / 2)
     continuous = all(float(jump) == 0 for jump in phi.jumps()) and bool(np.isfinite(value).all())
     odd = bool(np.all(np.abs(value + mirrored) <= EQUAL * size + 1e-300))
     a = _linear_reach(phi, k, kinks) if k > 0 else 0.0
