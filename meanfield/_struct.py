@@ -71,6 +71,15 @@ def require_number(name: str, value: Any) -> None:
         raise MeanFieldError(f"{name} = {value!r} is not legal; it must be a real number")
 
 
+def elements(record: C) -> tuple[list[C], tuple[int, ...]]:
+    """Return the scalar records that a record of arrays stands for, and the shape they make."""
+    leaves, tree = jax.tree.flatten(record)
+    shape = np.broadcast_shapes(*map(np.shape, leaves))
+    flat = [np.broadcast_to(np.asarray(leaf, dtype=float), shape).ravel() for leaf in leaves]
+    count = int(np.prod(shape))
+    return [jax.tree.unflatten(tree, [leaf[i] for leaf in flat]) for i in range(count)], shape
+
+
 Domain = tuple[Callable[[Any], Any], str]
 POSITIVE: Domain = (lambda x: np.isfinite(x) & (x > 0), "a finite number > 0")
 NON_NEGATIVE: Domain = (lambda x: np.isfinite(x) & (x >= 0), "a finite number >= 0")
@@ -107,6 +116,14 @@ def elementwise(*static_argnames: str, **domains: Domain) -> Callable[[F], F]:
         def wrapper(*args: Any, **kwargs: Any) -> Any:
             bound = signature.bind(*args, **kwargs)
             bound.apply_defaults()
+            for name, value in bound.arguments.items():
+                if isinstance(value, str) and name not in static_argnames:
+                    raise MeanFieldError(
+                        f"{name} = {value!r} is not legal; it must not be text "
+                        "(activation(name) makes an activation)"
+                    )
+                if isinstance(value, list | tuple):
+                    bound.arguments[name] = np.asarray(value, dtype=float)
             for name, (check, legal) in domains.items():
                 value = bound.arguments[name]
                 if concrete(value):

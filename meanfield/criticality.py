@@ -10,8 +10,11 @@ q names exactly one candidate,
 
     σw²(q) = 1 / E φ'²,        σb²(q) = (q E φ'² - E φ²) / E φ'².                    (*)
 
-`critical_point` evaluates (*) and `edge_of_chaos` inverts its second half. There is no
-fixed-point iteration, so the edge is as accurate as the quadrature.
+`critical_point` evaluates (*); `edge_of_chaos` inverts its second half for the smallest q, and
+`edge_branches` for all of them. There is no fixed-point iteration, so the edge is as accurate as
+the quadrature. `edge_curve` follows (*) along q: where the edge begins and turns back in σb, and
+where V'(q) passes 1. Beyond such a half-stable point V repels from the edge: that of GELU is
+unstable below σb = 0.416 [3].
 
 For a scale-invariant φ (ReLU, |x|, x) the second half of (*) vanishes identically: the edge is
 one point, σb = 0, and every variance is fixed there.
@@ -21,22 +24,36 @@ References
 [1] B. Poole et al., Exponential expressivity in deep neural networks through transient
     chaos, NeurIPS 2016, arXiv:1606.05340.
 [2] S. Schoenholz et al., Deep information propagation, ICLR 2017, arXiv:1611.01232.
+[3] D. Roberts, S. Yaida, B. Hanin, The principles of deep learning theory, 2022,
+    arXiv:2106.10165.
 """
+
+import dataclasses
+import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from meanfield._struct import NON_NEGATIVE, POSITIVE, elementwise, struct
+from meanfield._struct import NON_NEGATIVE, POSITIVE, elements, elementwise, struct
 from meanfield.activations.base import Activation
-from meanfield.errors import Status
-from meanfield.rootfind import close_bracket, implicit, scan
+from meanfield.errors import Status, require
+from meanfield.rootfind import all_roots, close_bracket, implicit, scan, sign_changes
 from meanfield.typing import Array, ScalarLike
 
 # Critical variances are looked for on this grid in log q, from σb² upwards; where σb = 0,
 # from SMALLEST.
-SMALLEST, LARGEST = 1e-10, 1e10
+SMALLEST, LARGEST = 1e-10, 1e16
 GRID_STEP = 0.2
+# Points of that grid where all branches are looked for, and the grid of `edge_curve`.
+BRANCH_GRID_SIZE = 232
+CURVE_GRID = np.linspace(np.log(1e-8), np.log(1e8), 369)
+# A double root is where the excess or a slope touches 0 to this: rounding.
+ROUNDING = 1e-13
+# What is smaller than this along the curve is rounding, and so is V' this close to 1.
+VISIBLE = 1e-9
+STEADY = 1e-9
 # The limit as q vanishes is read off here.
 FAINTEST = 1e-30
 # φ is scale-invariant if q E φ'² = E φ² at all of these.
@@ -89,6 +106,33 @@ def _masked(point: CriticalPoint) -> CriticalPoint:
     )
 
 
+def _excess(phi: Activation, wanted: Array) -> Callable[[Array], Array]:
+    """Return, as a function of log q, what σb²(q) has above `wanted`, relative to q."""
+
+    def excess(t: Array) -> Array:
+        q = jnp.exp(t)
+        return (phi.edge_deficit(q) / phi.slope_moment(q, 2) - wanted) / q
+
+    return excess
+
+
+def is_scale_invariant(phi: Activation) -> Array:
+    """Return whether φ(tx) = t φ(x) for t > 0, as far as q E φ'² = E φ² shows it."""
+    return (jax.lax.map(phi.edge_deficit, jnp.asarray(LEVELS)) == 0).all()
+
+
+def _without_bias(phi: Activation, wanted: Array) -> tuple[Array, Array]:
+    """Return whether, at σb = 0, every variance is critical, and whether the edge starts at 0."""
+    invariant = is_scale_invariant(phi)
+    starts = phi.edge_deficit(jnp.asarray(SMALLEST)) >= 0
+    return (wanted == 0) & invariant, (wanted == 0) & ~invariant & starts
+
+
+def _jumps(phi: Activation) -> Array:
+    """Return whether φ jumps: then χ is infinite, and no σw is small enough."""
+    return jnp.isinf(phi.slope_moment(jnp.ones(()), 2))
+
+
 @elementwise(sigma_b=NON_NEGATIVE)
 def edge_of_chaos(phi: Activation, sigma_b: ScalarLike) -> CriticalPoint:
     """Return the critical network with biases of standard deviation `sigma_b` >= 0.
@@ -96,15 +140,12 @@ def edge_of_chaos(phi: Activation, sigma_b: ScalarLike) -> CriticalPoint:
     Arguments broadcast. Where several exist, it is the one of smallest q. For an activation
     that is scale-invariant every q is fixed at σb = 0, and q = 1 stands for them; where the
     edge starts at q = 0 (σb = 0, tanh), q is 0. The status is NO_SOLUTION where no edge
-    exists at this σb, NOT_CONVERGED where the search met an unresolved expectation.
+    exists at this σb, NOT_CONVERGED where the search met an unresolved expectation or σb > 3e6.
     Differentiable by the implicit function theorem for σb > 0.
     """
     sigma_b = jnp.asarray(sigma_b)
     wanted = jnp.square(sigma_b)
-
-    def excess(t: Array) -> Array:
-        q = jnp.exp(t)
-        return (phi.edge_deficit(q) / phi.slope_moment(q, 2) - wanted) / q
+    excess = _excess(phi, wanted)
 
     # q* = σw² E φ² + σb² is at least σb²: below, the excess is negative.
     start = jnp.log(jnp.where(wanted > 0, wanted, SMALLEST))
@@ -113,17 +154,15 @@ def edge_of_chaos(phi: Activation, sigma_b: ScalarLike) -> CriticalPoint:
     t = close_bracket(excess, bracket)
     t = implicit(t, *jax.jvp(excess, (t,), (jnp.ones_like(t),)))
 
-    invariant = (jax.lax.map(phi.edge_deficit, jnp.asarray(LEVELS)) == 0).all()
-    everywhere = (wanted == 0) & invariant
-    from_zero = (wanted == 0) & ~invariant & (excess(start) >= 0)
+    everywhere, from_zero = _without_bias(phi, wanted)
     crosses = crosses & ~everywhere & ~from_zero
     q = jnp.where(everywhere, 1.0, jnp.where(crosses, jnp.exp(t), FAINTEST))
     point = _candidate(phi, q)
 
     exists = everywhere | from_zero | crosses
-    # A jump of φ makes χ infinite: no σw is small enough.
-    jumps = jnp.isinf(phi.slope_moment(jnp.ones(()), 2))
-    absent = jnp.where(blind & ~jumps, Status.NOT_CONVERGED, Status.NO_SOLUTION)
+    jumps = _jumps(phi)
+    beyond = wanted > LARGEST / 1e3
+    absent = jnp.where((blind | beyond) & ~jumps, Status.NOT_CONVERGED, Status.NO_SOLUTION)
     return _masked(
         CriticalPoint(
             q=jnp.where(from_zero, 0.0, q),
@@ -133,3 +172,118 @@ def edge_of_chaos(phi: Activation, sigma_b: ScalarLike) -> CriticalPoint:
             status=jnp.where(exists, point.status, absent),
         )
     )
+
+
+def edge_branches(phi: Activation, sigma_b: ScalarLike) -> CriticalPoint:
+    """Return every critical network with biases of standard deviation `sigma_b` >= 0.
+
+    Arguments broadcast; the fields have one axis more than they, in ascending q, as long as the
+    longest list of branches. Shorter lists end in NaN with status NO_SOLUTION, or NOT_CONVERGED
+    where the search met unresolved expectations. Where two branches meet, the point is listed
+    once. q = 0 and q = 1 stand for what they do in `edge_of_chaos`. Variances up to 1e10 are
+    searched. For activations of numbers, not inside `jax.jit`; `edge_of_chaos` is the
+    differentiable one.
+    """
+    require(NON_NEGATIVE[0](np.asarray(sigma_b)), "sigma_b", sigma_b, NON_NEGATIVE[1])
+    pairs, shape = elements((phi, sigma_b))
+    lists = [_branches(*pair) for pair in pairs]
+    longest = max(points.q.size for points in lists)
+
+    def padded(values: Array) -> Array:
+        rest = (0, longest - values.size)
+        if values.dtype == jnp.int8:
+            return jnp.pad(values, rest, constant_values=Status.NO_SOLUTION)
+        return jnp.pad(values, rest, constant_values=jnp.nan)
+
+    rows = [jax.tree.map(padded, points) for points in lists]
+    return jax.tree.map(lambda *xs: jnp.stack(xs).reshape(*shape, longest), *rows)
+
+
+def _branches(phi: Activation, sigma_b: ScalarLike) -> CriticalPoint:
+    wanted = float(jnp.square(sigma_b))
+
+    def excess(t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        line = _along(phi, t)
+        excess = np.asarray(line.bias_variance) / np.exp(t) - wanted * np.exp(-t)
+        return excess, np.asarray(line.bias_slope) - np.asarray(line.bias_variance) / np.exp(t) + (
+            wanted * np.exp(-t)
+        )
+
+    first = edge_of_chaos(phi, sigma_b)
+    if first.status != Status.OK:
+        return jax.tree.map(lambda x: x[None], first)
+    start = np.log(wanted if wanted > 0 else SMALLEST)
+    roots = all_roots(excess, np.linspace(start, np.log(LARGEST), BRANCH_GRID_SIZE), ROUNDING)
+    q = [math.exp(root.at) for root in roots]
+    if first.q in (0.0, 1.0) and wanted == 0:
+        # Such a q stands for a limit or for all; near it there is rounding.
+        q = [] if first.q == 1 else [x for x in q if x > SMALLEST * 10]
+    else:
+        # The smallest root is known already.
+        q = q[1:]
+    rest = critical_point(phi, jnp.asarray(q))
+    rest = dataclasses.replace(rest, sigma_b=jnp.full(len(q), sigma_b))
+    return jax.tree.map(lambda x, xs: jnp.concatenate([x[None], xs]), first, rest)
+
+
+@struct
+class _Line:
+    """The edge along q: σb²(q), its derivative, and V'(q) - 1."""
+
+    bias_variance: Array
+    bias_slope: Array
+    instability: Array
+
+
+@elementwise()
+def _along(phi: Activation, t: ScalarLike) -> _Line:
+    def bias_variance(q: Array) -> Array:
+        return phi.edge_deficit(q) / phi.slope_moment(q, 2)
+
+    q = jnp.exp(jnp.asarray(t))
+    value, slope = jax.jvp(bias_variance, (q,), (jnp.ones_like(q),))
+    return _Line(value, slope, phi.variance_slope(q) / phi.slope_moment(q, 2) - 1)
+
+
+@struct
+class EdgeCurve:
+    """The edge of chaos as a curve over the variance, and its marked points.
+
+    `curve` holds the critical point of each variance asked for, and `stable` whether V attracts
+    there. The marked points are ascending in q and may be none: the `ends`, where σb = 0; the
+    `folds`, where σb has an extremum along the curve, so that branches meet; the `half_stable`
+    points, where V'(q) = 1.
+    """
+
+    curve: CriticalPoint
+    stable: Array
+    ends: CriticalPoint
+    folds: CriticalPoint
+    half_stable: CriticalPoint
+
+
+def edge_curve(phi: Activation, q: ScalarLike | None = None) -> EdgeCurve:
+    """Return the edge of chaos at the variances `q` > 0, by default 161 from 1e-4 to 1e4.
+
+    Marked points are looked for from 1e-8 to 1e8, whatever `q` is. For one activation with
+    parameters that are numbers; not for use inside `jax.jit`. Where (*) has no solution, the
+    status of that point says so.
+    """
+    grid = jnp.geomspace(1e-4, 1e4, 161) if q is None else jnp.asarray(q, dtype=float)
+    curve = critical_point(phi, grid)
+    stable = (curve.status == Status.OK) & (jnp.abs(curve.slope) < 1 - STEADY)
+    line = _along(phi, CURVE_GRID)
+
+    def turns(name: str) -> CriticalPoint:
+        def marked(t: float) -> float:
+            return float(getattr(_along(phi, t), name))
+
+        roots = sign_changes(marked, CURVE_GRID, np.asarray(getattr(line, name)), VISIBLE)
+        return _existing(critical_point(phi, jnp.exp(jnp.asarray(roots))))
+
+    ends = _existing(edge_branches(phi, 0.0))
+    return EdgeCurve(curve, stable, ends, turns("bias_slope"), turns("instability"))
+
+
+def _existing(points: CriticalPoint) -> CriticalPoint:
+    return jax.tree.map(lambda x: x[points.status == Status.OK], points)

@@ -74,7 +74,7 @@ def check(result: Result) -> Result:
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> MeanFieldError:
     """Return the error for a name that is not registered, with the nearest ones offered."""
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    near = difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names)}"
     return MeanFieldError(f"unknown {kind} {name!r}; {hint}")
 

@@ -3,14 +3,19 @@
 A variance q* is fixed when V(q*) = q*; it attracts when |V'(q*)| < 1. Iterating V from q0
 ends at the nearest fixed point on the side to which V moves it. That point is found on a
 logarithmic grid and polished, not iterated to: near criticality iteration takes 10⁵ steps.
+(`meanfield.portrait` has all fixed points at once.)
 
 At q*, c = 1 is a fixed point of the correlation map of slope χ1 [1]. If χ1 ≤ 1 it is the limit
-of all correlations; if χ1 > 1, the limit is the root of ε'(ε)/ε = 1 in (0, 1].
+of all correlations; if χ1 > 1, the limit is the root of log(ε'/ε) = 0 in (0, 1]. Near the edge
+both χ1 - 1 and ε* are small, and log(ε'/ε) = (χ1 - 1) - (what ε takes off) is computed from
+these two terms, so that ε* keeps its digits: what is lost is the rounding of χ1 alone. With
+dropout c = 1 is not fixed, and the limit lies below it whatever χ1 is [2].
 
 References
 ----------
 [1] B. Poole et al., Exponential expressivity in deep neural networks through transient
     chaos, NeurIPS 2016, arXiv:1606.05340.
+[2] S. Schoenholz et al., Deep information propagation, ICLR 2017, arXiv:1611.01232.
 """
 
 import jax
@@ -137,10 +142,11 @@ def correlation_fixed_point(layer: Layer, q0: ScalarLike = 1.0) -> CorrelationFi
 def limit_correlation(layer: Layer, state: SteadyState) -> CorrelationFixedPoint:
     """Return the limit of correlations for a scalar steady state that is known."""
     q = jnp.where(state.status == Status.OK, state.q, 1.0)
-    chaotic = (state.status == Status.OK) & (state.chi > 1 + ON_EDGE)
+    leaves_one = (state.chi > 1 + ON_EDGE) | layer.separates()
+    chaotic = (state.status == Status.OK) & leaves_one
 
     def growth(t: Array) -> Array:
-        return jnp.log(layer.decorrelation(q, jnp.exp(t))) - t
+        return layer.growth(q, jnp.exp(t))
 
     def below_one() -> tuple[Array, Array]:
         # ε'/ε falls from χ1 at ε = 0 to at most 1 at ε = 1, since C(0) >= 0; just above
@@ -148,7 +154,10 @@ def limit_correlation(layer: Layer, state: SteadyState) -> CorrelationFixedPoint
         bracket, _, _ = scan(growth, 1e-6, -EPSILON_STEP, EPSILON_STEPS)
         t = close_bracket(growth, bracket)
         residual, slope = jax.jvp(growth, (t,), (jnp.ones_like(t),))
-        return jnp.exp(implicit(t, residual, slope)), 1 + slope
+        t = implicit(t, residual, slope)
+        # Again, at a root that moves with the parameters: the slope does so too.
+        slope = jax.jvp(growth, (t,), (jnp.ones_like(t),))[1]
+        return jnp.exp(t), 1 + slope
 
     def at_one() -> tuple[Array, Array]:
         return jnp.zeros(()), jnp.asarray(state.chi, dtype=float)

@@ -16,12 +16,20 @@ correlations approach one:
 
 a mean of squares, which for q1 = q2 = q is σw² (q/q') ε E(φ(u1) - φ(u2))²/(2qε).
 
+Dropout keeps each unit with probability p, drawn anew for every input, and divides by p: then
+
+    q_i' = (σw²/p) E φ(u_i)² + σb²,    q12' unchanged,    χ = (σw²/p) E φ'(u)²,
+
+so that an input seen twice comes out as two, of ε' = σw² (1/p - 1) E φ²/q' [3]. The mask and φ'
+multiply the same unit: the relative variance becomes E φ'⁴/(p (E φ'²)²) - 1 - s1.
+
 References
 ----------
 [1] B. Poole et al., Exponential expressivity in deep neural networks through transient
     chaos, NeurIPS 2016, arXiv:1606.05340.
 [2] J. Pennington, S. Schoenholz, S. Ganguli, The emergence of spectral universality in deep
     networks, AISTATS 2018, arXiv:1802.09979.
+[3] S. Schoenholz et al., Deep information propagation, ICLR 2017, arXiv:1611.01232.
 """
 
 import abc
@@ -33,6 +41,7 @@ import numpy as np
 
 from meanfield._struct import (
     NON_NEGATIVE,
+    Domain,
     concrete,
     elementwise,
     require_number,
@@ -45,6 +54,7 @@ from meanfield.typing import Array, ScalarLike
 
 Ensemble = Literal["gaussian", "orthogonal"]
 S1 = {"gaussian": -1.0, "orthogonal": 0.0}
+PROBABILITY: Domain = (lambda x: (x > 0) & (x <= 1), "a probability in (0, 1]")
 
 
 @struct
@@ -101,6 +111,14 @@ class Layer(abc.ABC):
         """Return the ε' that follows two inputs of variance q and correlation 1 - epsilon."""
 
     @abc.abstractmethod
+    def growth(self, q: ScalarLike, epsilon: ScalarLike) -> Array:
+        """Return log(ε'/ε): where ε' is close to ε, without the cancellation in ε' - ε."""
+
+    @abc.abstractmethod
+    def separates(self) -> Array:
+        """Return whether an input seen twice comes out as two, as it does under dropout."""
+
+    @abc.abstractmethod
     def correlation_slope(self, q: ScalarLike, epsilon: ScalarLike) -> Array:
         """Return dc'/dc for two inputs of variance q and correlation 1 - epsilon."""
 
@@ -135,12 +153,16 @@ def require_covariance(q1: ScalarLike, q2: ScalarLike, q12: ScalarLike) -> None:
 
 @struct
 class Dense(Layer):
-    """A dense layer; `sigma_w`²/N and `sigma_b`² are the variances of weights and biases."""
+    """A dense layer; `sigma_w`²/N and `sigma_b`² are the variances of weights and biases.
+
+    `keep` is the probability with which dropout, before the weights, keeps a unit.
+    """
 
     phi: Activation
     sigma_w: ScalarLike
     sigma_b: ScalarLike = 0.0
     ensemble: Ensemble = static(default="gaussian")
+    keep: ScalarLike = 1.0
 
     def __post_init__(self) -> None:
         if not isinstance(self.phi, Activation):
@@ -152,19 +174,21 @@ class Dense(Layer):
             raise MeanFieldError(
                 f"ensemble = {self.ensemble!r} is not legal; it must be 'gaussian' or 'orthogonal'"
             )
-        for name in ("sigma_w", "sigma_b"):
+        domains = {"sigma_w": NON_NEGATIVE, "sigma_b": NON_NEGATIVE, "keep": PROBABILITY}
+        for name, (check, legal) in domains.items():
             value = getattr(self, name)
             require_number(name, value)
             if concrete(value):
-                require(NON_NEGATIVE[0](np.asarray(value)), name, value, NON_NEGATIVE[1])
+                require(check(np.asarray(value)), name, value, legal)
 
     @elementwise()
     def variance(self, q: ScalarLike) -> Array:
-        return jnp.square(self.sigma_w) * self.phi.second_moment(q) + jnp.square(self.sigma_b)
+        weight_variance = jnp.square(self.sigma_w) / self.keep
+        return weight_variance * self.phi.second_moment(q) + jnp.square(self.sigma_b)
 
     @elementwise()
     def variance_slope(self, q: ScalarLike) -> Array:
-        return jnp.square(self.sigma_w) * self.phi.variance_slope(q)
+        return jnp.square(self.sigma_w) / self.keep * self.phi.variance_slope(q)
 
     @elementwise()
     def correlation_slope(self, q: ScalarLike, epsilon: ScalarLike) -> Array:
@@ -173,8 +197,40 @@ class Dense(Layer):
 
     @elementwise()
     def decorrelation(self, q: ScalarLike, epsilon: ScalarLike) -> Array:
-        gain = jnp.square(self.sigma_w) * q / self.variance(q)
-        return gain * epsilon * self.phi.decorrelation(q, epsilon)
+        variance = self.variance(q)
+        gain = jnp.square(self.sigma_w) * q / variance
+        return gain * epsilon * self.phi.decorrelation(q, epsilon) + self._noise(q) / variance
+
+    def _noise(self, q: ScalarLike) -> Array:
+        """Return the covariance that dropout takes off a variance, exactly 0 without it."""
+        return (
+            jnp.square(self.sigma_w)
+            * (1 / jnp.asarray(self.keep) - 1)
+            * jax.lax.cond(
+                jnp.asarray(self.keep) == 1,
+                lambda: jnp.zeros(()),
+                lambda: self.phi.second_moment(q),
+            )
+        )
+
+    @elementwise()
+    def growth(self, q: ScalarLike, epsilon: ScalarLike) -> Array:
+        variance = self.variance(q)
+        gain, noise = jnp.square(self.sigma_w) * q / variance, self._noise(q) / variance
+        limit = gain * self.phi.slope_moment(q, 2)
+
+        def finite() -> Array:
+            return jnp.log1p(limit - 1 - gain * self.phi.deficit(q, epsilon) + noise / epsilon)
+
+        def jumping() -> Array:
+            return jnp.log(gain * self.phi.decorrelation(q, epsilon) + noise / epsilon)
+
+        if self.phi.continuous or not self.phi.kinks():
+            return finite()
+        return jax.lax.cond(jnp.isfinite(limit), finite, jumping)
+
+    def separates(self) -> Array:
+        return jnp.asarray(self.keep) < 1
 
     @elementwise()
     def propagate(self, pair: Covariance) -> Covariance:
@@ -184,7 +240,8 @@ class Dense(Layer):
             s1, s2 = 1 / jnp.sqrt(v1), 1 / jnp.sqrt(v2)
             apart = self.phi.separation(pair.q1, pair.q2, pair.epsilon, s1, s2)
             shifted = jnp.square(self.sigma_b * (s1 - s2)) / 2
-            return jnp.square(self.sigma_w) * apart + shifted
+            noise = (self._noise(pair.q1) / v1 + self._noise(pair.q2) / v2) / 2
+            return jnp.square(self.sigma_w) * apart + shifted + noise
 
         epsilon = jax.lax.cond(
             jnp.asarray(pair.q1) == pair.q2,
@@ -196,7 +253,8 @@ class Dense(Layer):
     @elementwise()
     def moments(self, q: ScalarLike) -> Moments:
         mu1, mu2 = self.phi.slope_moment(q, 2), self.phi.slope_moment(q, 4)
-        return Moments(jnp.square(self.sigma_w) * mu1, mu2 / mu1**2 - 1 - S1[self.ensemble])
+        ratio = mu2 / (self.keep * mu1**2)
+        return Moments(jnp.square(self.sigma_w) / self.keep * mu1, ratio - 1 - S1[self.ensemble])
 
 
 @struct
@@ -234,6 +292,17 @@ class Serial(Layer):
         for layer in self.layers:
             q, epsilon = layer.variance(q), layer.decorrelation(q, epsilon)
         return jnp.asarray(epsilon)
+
+    @elementwise()
+    def growth(self, q: ScalarLike, epsilon: ScalarLike) -> Array:
+        total = jnp.zeros(())
+        for layer in self.layers:
+            step = layer.growth(q, epsilon)
+            total, q, epsilon = total + step, layer.variance(q), epsilon * jnp.exp(step)
+        return total
+
+    def separates(self) -> Array:
+        return jnp.stack([layer.separates() for layer in self.layers]).any(axis=0)
 
     @elementwise()
     def correlation_slope(self, q: ScalarLike, epsilon: ScalarLike) -> Array:
@@ -292,6 +361,18 @@ class Repeat(Layer):
             return self.layer.variance(q), self.layer.decorrelation(q, epsilon)
 
         return self._fold(step, (q, epsilon))[1]
+
+    @elementwise()
+    def growth(self, q: ScalarLike, epsilon: ScalarLike) -> Array:
+        def step(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+            total, q, epsilon = state
+            growth = self.layer.growth(q, epsilon)
+            return total + growth, self.layer.variance(q), epsilon * jnp.exp(growth)
+
+        return self._fold(step, (0.0, q, epsilon))[0]
+
+    def separates(self) -> Array:
+        return self.layer.separates() & (self.times > 0)
 
     @elementwise()
     def correlation_slope(self, q: ScalarLike, epsilon: ScalarLike) -> Array:

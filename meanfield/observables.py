@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from meanfield.activations.base import Activation
+from meanfield.depth import DepthScales, scales
 from meanfield.errors import Status
 from meanfield.fixedpoint import CorrelationFixedPoint, SteadyState, limit_correlation
 from meanfield.layers import Dense
@@ -39,6 +40,10 @@ class Point:
     @functools.cached_property
     def correlation(self) -> CorrelationFixedPoint:
         return limit_correlation(self.layer, self.state)
+
+    @functools.cached_property
+    def depth_scales(self) -> DepthScales:
+        return scales(self.state, self.correlation)
 
     @functools.cached_property
     def deviations(self) -> Array:
@@ -126,6 +131,24 @@ def decorrelation_limit(point: Point) -> Array:
 def correlation_limit_slope(point: Point) -> Array:
     """Return the slope of the correlation map at c*."""
     return point.correlation.slope
+
+
+@observable("ξ_q", "depth scale of variances")
+def xi_q(point: Point) -> Array:
+    """Return -1/log |V'(q*)|."""
+    return point.depth_scales.xi_q
+
+
+@observable("ξ_c", "depth scale of correlations")
+def xi_c(point: Point) -> Array:
+    """Return -1/log C'(c*), inf on the edge."""
+    return point.depth_scales.xi_c
+
+
+@observable("ξ_∇", "depth scale of gradients, negative where they explode")
+def xi_grad(point: Point) -> Array:
+    """Return -1/log χ1, inf on the edge."""
+    return point.depth_scales.xi_grad
 
 
 @observable("v", "relative variance of squared singular values per layer")

@@ -2,7 +2,8 @@
 
 `close_bracket` is Chandrupatla's method [1]: inverse quadratic interpolation where it is safe,
 bisection elsewhere; it never leaves the bracket. `implicit` then attaches the derivative of
-the implicit function theorem, in forward and in reverse mode.
+the implicit function theorem, in forward and in reverse mode. `all_roots` works outside JAX's
+compiler, on a function that returns its slope too: so it finds double roots.
 
 References
 ----------
@@ -10,10 +11,15 @@ References
     nonlinear function, Adv. Eng. Software 28 (1997) 145-149.
 """
 
+import dataclasses
+import itertools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from scipy.optimize import brentq
 
 from meanfield._struct import struct
 from meanfield.typing import Array, ScalarLike
@@ -106,3 +112,73 @@ def implicit(root: Array, residual: Array, slope: Array) -> Array:
     slope = jax.lax.stop_gradient(slope)
     step = residual / jnp.where(slope == 0, jnp.inf, slope)
     return root - (step - jax.lax.stop_gradient(step))
+
+
+@dataclasses.dataclass(frozen=True)
+class Root:
+    """A root, and whether the function touches 0 there without changing its sign."""
+
+    at: float
+    double: bool = False
+
+
+def all_roots(
+    f: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]], grid: np.ndarray, tolerance: float
+) -> list[Root]:
+    """Return the roots of f between the first and last point of an ascending grid, in order.
+
+    f returns its values and slopes at an array of points. Where these show that f turns round
+    within a cell before it reaches 0, the turning point is solved for: so both roots in one cell
+    are found, or, where |f| there is at most `tolerance`, their limit, a double root. A cell with
+    a NaN at either end is passed over.
+    """
+
+    def value(t: float) -> float:
+        return float(f(np.array([t]))[0][0])
+
+    def slope(t: float) -> float:
+        return float(f(np.array([t]))[1][0])
+
+    values, slopes = (np.asarray(x) for x in f(grid))
+    low, high = values[:-1], values[1:]
+    with np.errstate(invalid="ignore"):
+        turns = (low * high > 0) & (low * slopes[:-1] < 0) & (high * slopes[1:] > 0)
+    doubles, points, heights = [], list(grid), list(values)
+    for cell in np.flatnonzero(turns):
+        at = _close(slope, grid[cell], grid[cell + 1])
+        height = value(at)
+        if abs(height) <= tolerance:
+            doubles.append(Root(at, double=True))
+        else:
+            points.append(at)
+            heights.append(height)
+    order = np.argsort(points)
+    points, heights = np.asarray(points)[order], np.asarray(heights)[order]
+    low, high = heights[:-1], heights[1:]
+    crosses = ((low < 0) != (high < 0)) & ~(np.isnan(low) | np.isnan(high))
+    simple = [Root(_close(value, points[i], points[i + 1])) for i in np.flatnonzero(crosses)]
+    return sorted([*simple, *doubles], key=lambda root: root.at)
+
+
+def sign_changes(
+    f: Callable[[float], float], grid: np.ndarray, values: np.ndarray, visible: float
+) -> list[float]:
+    """Return where f, known on an ascending grid, changes its sign; between ±visible it is 0."""
+    there = np.flatnonzero(np.abs(values) > visible)
+    changes = [
+        (i, j)
+        for i, j in itertools.pairwise(there)
+        if (values[i] < 0) != (values[j] < 0) and not np.isnan(values[i : j + 1]).any()
+    ]
+    return [_close(f, grid[i], grid[j]) for i, j in changes]
+
+
+def _close(f: Callable[[float], float], low: float, high: float) -> float:
+    """Return the root of f in a bracket to rounding."""
+
+    # log(V/q) may be infinite at one end: it has a sign, and that is what counts.
+    def bounded(t: float) -> float:
+        return float(np.clip(f(t), -1e300, 1e300))
+
+    root: Any = brentq(bounded, low, high, xtol=1e-15, rtol=4 * np.finfo(float).eps)
+    return float(root)

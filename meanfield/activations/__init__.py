@@ -9,6 +9,8 @@ from meanfield.activations.base import (
 )
 from meanfield.activations.combinators import centre, scale, shift
 from meanfield.activations.custom import from_callable
+from meanfield.activations.gains import gain, torch_gain
+from meanfield.activations.mollify import Mollified, mollify
 from meanfield.activations.piecewise import (
     Abs,
     Celu,
@@ -28,6 +30,7 @@ from meanfield.activations.piecewise import (
     Ssin,
 )
 from meanfield.activations.scaled_bounded import is_scaled_bounded
+from meanfield.activations.shape import Shape, inactive_fraction, saturated_fraction, shape
 from meanfield.activations.smooth import (
     Arctan,
     Erf,
@@ -58,11 +61,13 @@ __all__ = [
     "LeakyRelu",
     "Linear",
     "Mish",
+    "Mollified",
     "PiecewiseLinear",
     "Relu",
     "Relu6",
     "Selu",
     "Sexp",
+    "Shape",
     "Shtanh",
     "Sigmoid",
     "Sin",
@@ -78,8 +83,14 @@ __all__ = [
     "activations",
     "centre",
     "from_callable",
+    "gain",
+    "inactive_fraction",
     "is_scaled_bounded",
+    "mollify",
     "register_activation",
+    "saturated_fraction",
     "scale",
+    "shape",
     "shift",
+    "torch_gain",
 ]

@@ -26,6 +26,17 @@ class Affine(Activation):
         """Whether φ is known to be continuous."""
         return self.phi.continuous
 
+    @property
+    def oscillates(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether φ oscillates for ever."""
+        return self.phi.oscillates
+
+    def jumps(self) -> tuple[Array, ...]:
+        return tuple(jnp.sign(self.rate) * jump * self.gain for jump in self.phi.jumps())
+
+    def slope_jumps(self) -> tuple[Array, ...]:
+        return tuple(jnp.abs(self.rate) * jump * self.gain for jump in self.phi.slope_jumps())
+
     def __call__(self, x: Array) -> Array:
         return jnp.asarray(
             self.gain * self.phi(jnp.asarray(self.rate * (x - self.centre))) + self.offset

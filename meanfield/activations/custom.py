@@ -113,6 +113,11 @@ def _check_callable(function: Callable[[Array], Array], name: str) -> None:
             f"{name} is not legal; it must be a differentiable elementwise function written "
             f"with jax.numpy ({reason})"
         ) from error
+    if isinstance(value, jax.Array) and jnp.isnan(value).any():
+        raise MeanFieldError(
+            f"{name} is not legal; it must be a number everywhere, but is NaN at "
+            f"x = {probe[jnp.isnan(value)][0]:.3g}"
+        )
     elementwise = isinstance(value, jax.Array) and value.shape == probe.shape
     elementwise = elementwise and all(
         jnp.allclose(function(x.reshape(1, 1)), y, rtol=1e-12, atol=1e-300, equal_nan=True)

@@ -1,7 +1,7 @@
 """Analytic activations: no kinks.
 
-`sin` oscillates, which no fixed rule resolves at every variance; its Gaussian statistics are
-elementary and replace the quadrature.
+The Gaussian statistics of `erf` and `sin` are elementary and replace the quadrature; `sin`
+oscillates, which no fixed rule resolves at every variance.
 """
 
 import jax
@@ -23,10 +23,54 @@ class Tanh(Activation):
 
 @register_activation("erf", formula="erf(x)", source="Williams 1997")
 class Erf(Activation):
-    """φ(x) = erf x."""
+    """φ(x) = erf x, with E erf(u1) erf(u2) = (2/π) arcsin(2 q12/√((1 + 2q1)(1 + 2q2))) [1].
+
+    References
+    ----------
+    [1] C. Williams, Computing with infinite networks, NeurIPS 1996.
+    """
 
     def __call__(self, x: Array) -> Array:
         return jax.scipy.special.erf(x)
+
+    def second_moment(self, q: ScalarLike) -> Array:
+        return 2 / np.pi * jnp.arctan(2.0 * q / jnp.sqrt(1.0 + 4.0 * q))
+
+    def slope_moment(self, q: ScalarLike, power: int) -> Array:
+        return (4 / np.pi) ** (power / 2) / jnp.sqrt(jnp.asarray(1.0 + 2.0 * power * q))
+
+    def variance_slope(self, q: ScalarLike) -> Array:
+        return 4 / np.pi / ((1.0 + 2.0 * q) * jnp.sqrt(1.0 + 4.0 * q))
+
+    def covariance(self, q1: ScalarLike, q2: ScalarLike, epsilon: ScalarLike) -> Array:
+        root = jnp.sqrt(jnp.asarray(q1, dtype=float) * q2)
+        spread = jnp.sqrt(self._spread(q1, q2, epsilon))
+        return 2 / np.pi * jnp.arctan(2 * root * (1 - epsilon) / spread)
+
+    def slope_covariance(self, q1: ScalarLike, q2: ScalarLike, epsilon: ScalarLike) -> Array:
+        return 4 / np.pi / jnp.sqrt(self._spread(q1, q2, epsilon))
+
+    @staticmethod
+    def _spread(q1: ScalarLike, q2: ScalarLike, epsilon: ScalarLike) -> Array:
+        """Return (1 + 2q1)(1 + 2q2) - 4 q12²."""
+        return jnp.asarray(1 + 2.0 * q1 + 2.0 * q2 + 4.0 * q1 * q2 * epsilon * (2.0 - epsilon))
+
+    def decorrelation(self, q: ScalarLike, epsilon: ScalarLike) -> Array:
+        # arcsin a - arcsin b = 2 arctan((a - b)/(√(1 - a²) + √(1 - b²))).
+        x = jnp.maximum(q * epsilon, TINY)
+        roots = jnp.sqrt(self._spread(q, q, 0.0)) + jnp.sqrt(self._spread(q, q, epsilon))
+        return 4 / np.pi * jnp.arctan(2 * x / roots) / x
+
+    def slope_gap(self, q: ScalarLike, epsilon: ScalarLike) -> Array:
+        near, far = self._spread(q, q, 0.0), self._spread(q, q, epsilon)
+        s, t = jnp.sqrt(near), jnp.sqrt(far)
+        return (
+            16 / np.pi * jnp.square(q) * epsilon * (2.0 - jnp.asarray(epsilon)) / (s * t * (s + t))
+        )
+
+    def smooth_curvature_moment(self, q: ScalarLike) -> Array:
+        q = jnp.asarray(q)
+        return 16 / np.pi * q / (1.0 + 4.0 * q) ** 1.5
 
 
 @register_activation("sigmoid", formula="1/(1 + exp(-x))", source="logistic function")
@@ -164,6 +208,13 @@ class Sin(Activation):
     def decorrelation(self, q: ScalarLike, epsilon: ScalarLike) -> Array:
         x = jnp.maximum(q * epsilon, TINY)
         return -jnp.expm1(-x) * (1.0 + jnp.exp(x - 2.0 * q)) / (2 * x)
+
+    def slope_gap(self, q: ScalarLike, epsilon: ScalarLike) -> Array:
+        x = jnp.asarray(q * epsilon, dtype=float)
+        return jnp.expm1(-x) * jnp.expm1(x - 2.0 * q) / 2
+
+    def smooth_curvature_moment(self, q: ScalarLike) -> Array:
+        return self.second_moment(q)
 
     def separation(
         self, q1: ScalarLike, q2: ScalarLike, epsilon: ScalarLike, s: ScalarLike, t: ScalarLike

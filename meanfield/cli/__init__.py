@@ -5,6 +5,7 @@ so that help and completion answer at once. A user's mistake ends with exit code
 that names the field, the value and what is legal; a violated bound ends with exit code 1.
 """
 
+import itertools
 import math
 import os
 import sys
@@ -61,18 +62,57 @@ def main() -> None:
 
     use_compilation_cache()
     try:
-        app()
+        sys.exit(app(standalone_mode=False))
     except MeanFieldError as error:
         _fail(str(error))
+    except Exception as error:
+        # Typer's own errors know how to say what is wrong; the rest are ours.
+        message = getattr(error, "format_message", str)()
+        if not message:
+            raise
+        _fail(f"{message.strip()}{_given(error)}") if sys.argv[1:] else print(message)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
     except BrokenPipeError:
         # The reader of our output has gone; there is nobody left to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
 
 
+def _given(error: Any) -> str:
+    """Return the value that an option could not read, as it was typed."""
+    names = getattr(getattr(error, "param", None), "opts", ())
+    typed = [value for name, value in itertools.pairwise(sys.argv) if name in names]
+    typed += [
+        arg.split("=", 1)[1] for arg in sys.argv if arg.split("=", 1)[0] in names and "=" in arg
+    ]
+    return f" (it was {typed[-1]!r})" if typed else ""
+
+
 def _fail(message: str) -> NoReturn:
     print("\n".join(f"error: {line}" for line in message.splitlines()), file=sys.stderr)
     sys.exit(2)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        import importlib.metadata
+
+        print(f"meanfield {importlib.metadata.version('meanfield-jax')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    pass
 
 
 @app.command("list")
@@ -152,7 +192,7 @@ def edge(
     as_json: JsonOption = False,
 ) -> None:
     """Find the edge of chaos: the σw that makes a network with this σb critical."""
-    from meanfield.criticality import edge_of_chaos
+    from meanfield.criticality import STEADY, edge_of_chaos
     from meanfield.errors import Status
 
     phi = load_activation(activation, param)
@@ -165,9 +205,11 @@ def edge(
         "sigma_w": float(critical.sigma_w),
         "sigma_b": sigma_b,
         "slope": float(critical.slope),
+        "stable": None if status != Status.OK else abs(float(critical.slope)) <= 1 + STEADY,
         "status": status.name,
     }
-    emit(record, as_json, f"{activation}: {status.message}")
+    unstable = "; but V' > 1: lengths are repelled from this q" if record["stable"] is False else ""
+    emit(record, as_json, f"{activation}: {status.message}{unstable}")
 
 
 @app.command()

@@ -16,8 +16,12 @@ def load_activation(name: str, params: list[str] | None) -> "Activation":
     """Return the activation that --activation and --param name."""
     from meanfield.activations import activation
 
-    values = dict(_parse_param(text) for text in params or [])
+    values = shown_params(params)
     if ":" not in name:
+        if name.endswith(".py"):
+            raise MeanFieldError(
+                f"--activation {name!r} names no function; it must be {name}:function"
+            )
         return activation(name, **values)
     return _load_callable(name, values)
 
@@ -25,7 +29,7 @@ def load_activation(name: str, params: list[str] | None) -> "Activation":
 def _parse_param(text: str) -> tuple[str, float]:
     key, found, value = text.partition("=")
     try:
-        if found:
+        if found and key.strip():
             return key.strip(), float(value)
     except ValueError:
         pass
@@ -65,6 +69,10 @@ def _load_callable(place: str, params: dict[str, float]) -> "Activation":
         raise MeanFieldError(f"--param is not legal here: {place} takes no parameters")
     if isinstance(found, Activation):
         return found
+    if not callable(found):
+        raise MeanFieldError(
+            f"--activation {place!r}: {name} = {found!r} is not legal; it must be a function"
+        )
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         phi = from_callable(found, label=name)
@@ -75,4 +83,8 @@ def _load_callable(place: str, params: dict[str, float]) -> "Activation":
 
 def shown_params(param: list[str] | None) -> dict[str, float]:
     """Return the parameters as they are repeated in the output."""
-    return dict(_parse_param(text) for text in param or [])
+    pairs = [_parse_param(text) for text in param or []]
+    for key, _ in pairs:
+        if [k for k, _ in pairs].count(key) > 1:
+            raise MeanFieldError(f"--param {key} is given twice; once is legal")
+    return dict(pairs)

@@ -135,7 +135,7 @@ class _Grid:
         labels = np.array([s.label for s in self.spec.activations], np.dtypes.StringDType())
         lead = ("activation",) if self.has_activation_dim else ()
         labels = labels if lead else labels.reshape(())
-        coords: dict[str, Any] = {"activation": (lead, labels, _attributes(*AXES["activation"]))}
+        coords: dict[str, Any] = {"activation": (lead, labels, attributes(*AXES["activation"]))}
         for name in self.spec.axes:
             values = self.spec.values(name)
             fixed = self.spec.is_fixed(name)
@@ -143,7 +143,7 @@ class _Grid:
             coords[name] = (
                 () if fixed else (name,),
                 values.reshape(()) if fixed else values,
-                _attributes(*labelled),
+                attributes(*labelled),
             )
         return coords
 
@@ -151,7 +151,7 @@ class _Grid:
         names = {k: v for k, v in STATE.items() if k not in self.spec.axes}
         for name in self.spec.observables:
             names[name] = (observables[name].symbol, observables[name].long_name)
-        return {name: _attributes(*labels) for name, labels in names.items()}
+        return {name: attributes(*labels) for name, labels in names.items()}
 
     def regions(self) -> list[tuple[slice, ...]]:
         starts = [range(0, n, c) for n, c in zip(self.shape, self.chunks, strict=True)]
@@ -198,7 +198,8 @@ class _Grid:
         return legal
 
 
-def _attributes(symbol: str, long_name: str) -> dict[str, Any]:
+def attributes(symbol: str, long_name: str) -> dict[str, Any]:
+    """Return the attributes of a dimensionless variable."""
     return {"symbol": symbol, "long_name": long_name, "units": "dimensionless"}
 
 

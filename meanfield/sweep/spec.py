@@ -190,7 +190,9 @@ class SweepSpec(Strict):
             if not solved and not given:
                 raise ValueError(f"axes: {pair[0]} or {pair[1]} is missing")
             if given and self.values(given[0])[0] < 0:
-                raise ValueError(f"axes.{given[0]} must not be negative")
+                raise ValueError(
+                    f"axes.{given[0]} = {self.values(given[0])[0]:g} must not be negative"
+                )
 
     @property
     def parameter_axes(self) -> tuple[str, ...]:
@@ -243,11 +245,15 @@ def load_config(source: str | Path) -> SweepSpec:
     try:
         return SweepSpec(name=path.stem, **table)
     except ValidationError as error:
-        problems = [_explain(problem) for problem in error.errors()]
+        found = error.errors()
+        # An item that is refused is then missing from its list, which is no second problem.
+        inner = {problem["loc"][:i] for problem in found for i in range(len(problem["loc"]))}
+        problems = [_explain(p) for p in found if p["type"] != "too_short" or p["loc"] not in inner]
         raise MeanFieldError("\n".join(f"{path.name}: {text}" for text in problems)) from error
 
 
 _KINDS = {"range", "list", "number"}
+_WORDS = {"too_short": "must not be empty", "tuple_type": "must be a list"}
 
 
 def _explain(problem: Any) -> str:
@@ -261,6 +267,8 @@ def _explain(problem: Any) -> str:
         return f"{where} is not a known key; {hint}"
     if problem["type"] == "missing":
         return f"{where} is missing"
+    if problem["type"] in _WORDS:
+        return f"{where} = {problem['input']!r} is not legal; it {_WORDS[problem['type']]}"
     if problem["type"] == "value_error":
         return f"{where}: {message}" if where else message
     return f"{where} = {problem['input']!r} is not legal; {message[0].lower()}{message[1:]}"

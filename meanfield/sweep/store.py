@@ -21,6 +21,8 @@ import zarr.errors
 from meanfield.errors import MeanFieldError, MeanFieldWarning, Status
 
 FORMAT = "meanfield-sweep"
+# What reading a store that is none, or was damaged, may raise.
+UNREADABLE = (OSError, ValueError, KeyError, json.JSONDecodeError, zarr.errors.BaseZarrError)
 SPEC_KEY = "spec"
 VERSIONS_KEY = "versions"
 COORDS_KEY = "coordinate_names"
@@ -132,9 +134,12 @@ def open_results(path: str | Path) -> xr.Dataset:
     """
     path = Path(path)
     _open_group(path, "r")
-    dataset = xr.open_zarr(path, consolidated=False, chunks=None).load()
-    order, coords = dataset.attrs.pop(VARIABLES_KEY), dataset.attrs.pop(COORDS_KEY)
-    dataset = dataset.set_coords(coords)[order]
+    try:
+        dataset = xr.open_zarr(path, consolidated=False, chunks=None).load()
+        order, coords = dataset.attrs.pop(VARIABLES_KEY), dataset.attrs.pop(COORDS_KEY)
+        dataset = dataset.set_coords(coords)[order]
+    except UNREADABLE as error:
+        raise MeanFieldError(f"{path} is damaged; remove it and run the sweep again") from error
     pending = int((dataset["status"] == Status.PENDING).sum())
     dataset.attrs["unfinished"] = pending
     if pending:
@@ -154,12 +159,6 @@ def _open_group(path: Path, mode: Any) -> zarr.Group:
         root = zarr.open_group(path, mode=mode, zarr_format=3)
         if root.attrs.get("format") == FORMAT and "status" in root:
             return root
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        json.JSONDecodeError,
-        zarr.errors.BaseZarrError,
-    ) as error:
+    except UNREADABLE as error:
         raise MeanFieldError(f"{path} is no dataset of meanfield") from error
     raise MeanFieldError(f"{path} is no dataset of meanfield")
