@@ -56,6 +56,7 @@ _HOMES = {
     "depth": ("DepthScales", "depth_scales"),
     "rates": ("ConvergenceRate", "Regime", "convergence_rate"),
     "universality": ("Verdict", "classify"),
+    "description": ("Description", "describe"),
     "curvature": ("Curvature", "curvature_propagation"),
     "phase": ("phase_diagram",),
     "jacobian": ("JacobianMoments", "jacobian_moments"),

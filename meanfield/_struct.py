@@ -22,6 +22,9 @@ from jax.core import Tracer
 
 from meanfield.errors import MeanFieldError, require
 
+# The length of the vectors that `in_blocks` cuts.
+BLOCK = 32
+
 C = TypeVar("C")
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -69,6 +72,18 @@ def require_number(name: str, value: Any) -> None:
         raise MeanFieldError(f"{name} = {value!r} is not legal; it must be a real number")
     if np.iscomplexobj(value):
         raise MeanFieldError(f"{name} = {value!r} is not legal; it must be a real number")
+
+
+def in_blocks(function: Callable[..., Any], record: Any, values: Any) -> Any:
+    """Return function(record, values) for a vector of any length, by calls of one length.
+
+    A compiled kernel is then shared by all of them.
+    """
+    values = np.asarray(values, dtype=float)
+    starts = range(0, values.size, BLOCK)
+    blocks = [np.resize(values[i : i + BLOCK], BLOCK) for i in starts] or [np.ones(BLOCK)]
+    results = [function(record, block) for block in blocks]
+    return jax.tree.map(lambda *xs: np.concatenate(xs)[: values.size], *results)
 
 
 def elements(record: C) -> tuple[list[C], tuple[int, ...]]:

@@ -36,7 +36,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from meanfield._struct import NON_NEGATIVE, POSITIVE, elements, elementwise, struct
+from meanfield._struct import NON_NEGATIVE, POSITIVE, elements, elementwise, in_blocks, struct
 from meanfield.activations.base import Activation
 from meanfield.errors import Status, require
 from meanfield.rootfind import all_roots, close_bracket, implicit, scan, sign_changes
@@ -116,6 +116,7 @@ def _excess(phi: Activation, wanted: Array) -> Callable[[Array], Array]:
     return excess
 
 
+@jax.jit
 def is_scale_invariant(phi: Activation) -> Array:
     """Return whether φ(tx) = t φ(x) for t > 0, as far as q E φ'² = E φ² shows it."""
     return (jax.lax.map(phi.edge_deficit, jnp.asarray(LEVELS)) == 0).all()
@@ -184,7 +185,8 @@ def edge_branches(phi: Activation, sigma_b: ScalarLike) -> CriticalPoint:
     searched. For activations of numbers, not inside `jax.jit`; `edge_of_chaos` is the
     differentiable one.
     """
-    require(NON_NEGATIVE[0](np.asarray(sigma_b)), "sigma_b", sigma_b, NON_NEGATIVE[1])
+    sigma_b = np.asarray(sigma_b, dtype=float)
+    require(NON_NEGATIVE[0](sigma_b), "sigma_b", sigma_b, NON_NEGATIVE[1])
     pairs, shape = elements((phi, sigma_b))
     lists = [_branches(*pair) for pair in pairs]
     longest = max(points.q.size for points in lists)
@@ -203,11 +205,9 @@ def _branches(phi: Activation, sigma_b: ScalarLike) -> CriticalPoint:
     wanted = float(jnp.square(sigma_b))
 
     def excess(t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        line = _along(phi, t)
-        excess = np.asarray(line.bias_variance) / np.exp(t) - wanted * np.exp(-t)
-        return excess, np.asarray(line.bias_slope) - np.asarray(line.bias_variance) / np.exp(t) + (
-            wanted * np.exp(-t)
-        )
+        line, q = in_blocks(_along, phi, t), np.exp(t)
+        excess = (line.bias_variance - wanted) / q
+        return excess, line.bias_slope - excess
 
     first = edge_of_chaos(phi, sigma_b)
     if first.status != Status.OK:
@@ -221,7 +221,7 @@ def _branches(phi: Activation, sigma_b: ScalarLike) -> CriticalPoint:
     else:
         # The smallest root is known already.
         q = q[1:]
-    rest = critical_point(phi, jnp.asarray(q))
+    rest = in_blocks(critical_point, phi, q)
     rest = dataclasses.replace(rest, sigma_b=jnp.full(len(q), sigma_b))
     return jax.tree.map(lambda x, xs: jnp.concatenate([x[None], xs]), first, rest)
 
@@ -269,17 +269,17 @@ def edge_curve(phi: Activation, q: ScalarLike | None = None) -> EdgeCurve:
     parameters that are numbers; not for use inside `jax.jit`. Where (*) has no solution, the
     status of that point says so.
     """
-    grid = jnp.geomspace(1e-4, 1e4, 161) if q is None else jnp.asarray(q, dtype=float)
-    curve = critical_point(phi, grid)
+    grid = np.geomspace(1e-4, 1e4, 161) if q is None else np.atleast_1d(q)
+    curve = in_blocks(critical_point, phi, grid)
     stable = (curve.status == Status.OK) & (jnp.abs(curve.slope) < 1 - STEADY)
-    line = _along(phi, CURVE_GRID)
+    line = in_blocks(_along, phi, CURVE_GRID)
 
     def turns(name: str) -> CriticalPoint:
         def marked(t: float) -> float:
-            return float(getattr(_along(phi, t), name))
+            return float(getattr(in_blocks(_along, phi, [t]), name)[0])
 
-        roots = sign_changes(marked, CURVE_GRID, np.asarray(getattr(line, name)), VISIBLE)
-        return _existing(critical_point(phi, jnp.exp(jnp.asarray(roots))))
+        roots = sign_changes(marked, CURVE_GRID, getattr(line, name), VISIBLE)
+        return _existing(in_blocks(critical_point, phi, np.exp(roots)))
 
     ends = _existing(edge_branches(phi, 0.0))
     return EdgeCurve(curve, stable, ends, turns("bias_slope"), turns("instability"))

@@ -18,6 +18,7 @@ from jax.typing import ArrayLike
 
 from meanfield._struct import NON_NEGATIVE, elementwise
 from meanfield.activations.base import Activation
+from meanfield.criticality import edge_curve
 from meanfield.errors import MeanFieldError, Status, require
 from meanfield.fixedpoint import steady_state
 from meanfield.layers import Dense
@@ -26,6 +27,8 @@ from meanfield.sweep.engine import STATE, attributes
 from meanfield.sweep.store import status_attributes
 from meanfield.typing import Array
 
+# The edge beside a diagram: variances from, to, and how many.
+EDGE = (1e-4, 1e4, 401)
 VARIABLES = {
     **{name: STATE[name] for name in ("q", "slope", "chi")},
     "epsilon": ("1 - c*", "distance of the limit of correlations from 1"),
@@ -100,3 +103,23 @@ def _axis(name: str, values: ArrayLike) -> np.ndarray:
     if axis.ndim > 1 or axis.size == 0 or (np.diff(axis) <= 0).any():
         raise MeanFieldError(f"{name} is not legal; it must be an ascending list of numbers")
     return axis
+
+
+def with_edge(diagram: xr.Dataset, phi: Activation) -> xr.Dataset:
+    """Return a phase diagram with the edge of chaos of its activation beside it.
+
+    The edge is a curve over its variance, the dimension `edge_q`: edge_sigma_w, edge_sigma_b,
+    edge_slope = V'(q), NaN where there is no edge.
+    """
+    line = edge_curve(phi, np.geomspace(*EDGE)).curve
+    labels = {
+        "edge_sigma_w": ("σ_w", "standard deviation of weights on the edge of chaos"),
+        "edge_sigma_b": ("σ_b", "standard deviation of biases on the edge of chaos"),
+        "edge_slope": ("V'(q)", "slope of the variance map on the edge of chaos"),
+    }
+    data = {
+        name: ("edge_q", np.asarray(getattr(line, name.removeprefix("edge_"))), attributes(*label))
+        for name, label in labels.items()
+    }
+    attrs = attributes("q", "variance on the edge of chaos")
+    return diagram.assign(data).assign_coords(edge_q=("edge_q", np.geomspace(*EDGE), attrs))

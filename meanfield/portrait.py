@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.ndimage import binary_closing
 
-from meanfield._struct import elements, elementwise, struct
+from meanfield._struct import elements, elementwise, in_blocks, struct
 from meanfield.errors import Status
 from meanfield.fixedpoint import FAINTEST, ROUNDING
 from meanfield.layers import Layer
@@ -126,8 +126,7 @@ class _Survey:
 
 def _survey(layer: Layer) -> _Survey:
     def growth(t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        values, slopes = _growth(layer, t)
-        return np.asarray(values), np.asarray(slopes)
+        return in_blocks(_growth, layer, t)
 
     def linearised(q: float) -> tuple[float, float]:
         return float(layer.variance_slope(q)), float(layer.moments(q).mean)

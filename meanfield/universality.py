@@ -22,10 +22,10 @@ References
 
 import dataclasses
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
+from meanfield._struct import elementwise, in_blocks
 from meanfield.activations.base import Activation
 from meanfield.criticality import (
     CURVE_GRID,
@@ -37,6 +37,7 @@ from meanfield.criticality import (
 )
 from meanfield.errors import Status
 from meanfield.rates import convergence_rate
+from meanfield.typing import Array, ScalarLike
 
 # φ and xφ' are compared at these points and their negatives.
 SAMPLES = np.geomspace(1e-4, 1e3, 141)
@@ -71,7 +72,7 @@ def classify(phi: Activation) -> Verdict:
     Parameters must be numbers. The edge is searched for variances from 1e-8 to 1e8.
     """
     smooth = not any(float(jump) for jump in (*phi.jumps(), *phi.slope_jumps()))
-    points = critical_point(phi, jnp.exp(jnp.asarray(CURVE_GRID)))
+    points = in_blocks(critical_point, phi, np.exp(CURVE_GRID))
     exists = np.asarray(points.status) == Status.OK
     if not exists.any():
         return Verdict("none", *NOWHERE, False, _why_no_edge(phi, points), smooth, None)
@@ -105,9 +106,14 @@ def classify(phi: Activation) -> Verdict:
 def _vanishes(phi: Activation, sigma_w: float) -> bool:
     """Return whether small variances fall at the start of the edge, σb = 0."""
     q = np.exp(CURVE_GRID)
-    growth = sigma_w**2 * np.asarray(jax.lax.map(phi.second_moment, jnp.asarray(q))) / q - 1
+    growth = sigma_w**2 * in_blocks(_second_moment, phi, q) / q - 1
     visible = growth[np.abs(growth) > STEADY]
     return bool(visible.size and visible[0] < 0)
+
+
+@elementwise()
+def _second_moment(phi: Activation, q: ScalarLike) -> Array:
+    return phi.second_moment(q)
 
 
 def _why_no_edge(phi: Activation, points: CriticalPoint) -> str:

@@ -5,7 +5,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from meanfield.rootfind import MAX_STEPS, Bracket, close_bracket, implicit, scan
+from meanfield.rootfind import (
+    MAX_STEPS,
+    Bracket,
+    all_roots,
+    close_bracket,
+    implicit,
+    scan,
+    sign_changes,
+)
 
 
 def bracket_of(f, low, high):
@@ -178,3 +186,52 @@ def test_a_zero_slope_gives_a_zero_derivative():
 
     assert still(3.0) == 3.0
     assert jax.grad(still)(3.0) == 0.0
+
+
+# All roots ----------------------------------------------------------------------------------
+
+
+def polynomial(*roots):
+    """Return a polynomial with its slope, as `all_roots` wants them."""
+    p = np.polynomial.Polynomial.fromroots(roots)
+    return lambda t: (p(t), p.deriv()(t))
+
+
+@pytest.mark.parametrize(
+    ("roots", "double"),
+    [
+        ([0.31], []),
+        ([-1.7, 0.2, 2.9], []),
+        # Two in one cell of the grid.
+        ([0.51, 0.53, 1.9], []),
+        ([0.5, 0.5 + 1e-5], []),
+        ([1.23], [0.77]),
+        ([], [0.77, -1.1]),
+    ],
+)
+def test_all_roots_are_found(roots, double):
+    f = polynomial(*roots, *double, *double)
+    found = all_roots(f, np.linspace(-3, 3, 31), 1e-12)
+    assert [r.at for r in found] == pytest.approx(sorted([*roots, *double]), abs=1e-7)
+    assert [r.at for r in found if r.double] == pytest.approx(sorted(double), abs=1e-9)
+
+
+def test_nothing_is_found_where_there_is_nothing():
+    assert all_roots(lambda t: (1 + t**2, 2 * t), np.linspace(-3, 3, 31), 1e-12) == []
+    blind = all_roots(lambda t: (t * np.nan, t * np.nan), np.linspace(-3, 3, 31), 1e-12)
+    assert blind == []
+
+
+def test_infinite_ends_of_a_cell_do():
+    def f(t):
+        return np.where(t > 0.45, np.inf, t - 0.35), np.ones_like(t)
+
+    assert [r.at for r in all_roots(f, np.linspace(-1, 1, 5), 1e-12)] == pytest.approx([0.35])
+
+
+def test_sign_changes_of_noise_are_none():
+    grid = np.linspace(-3, 3, 31)
+    values = np.where(np.abs(grid) < 1.5, 1e-12 * (-1) ** np.arange(31), np.sign(grid))
+    changes = sign_changes(lambda t: t, grid, values, 1e-9)
+    assert changes == pytest.approx([0])
+    assert sign_changes(lambda t: t, grid, np.full(31, 1e-12), 1e-9) == []

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from meanfield.cli.cache import use_compilation_cache
+from meanfield.cli.describe import describe
 from meanfield.cli.inputs import load_activation, shown_params
 from meanfield.cli.output import (
     activation_rows,
@@ -47,6 +48,9 @@ KINDS = ("activations", "observables", "figures", "configs")
 ActivationOption = Annotated[
     str,
     typer.Option("--activation", "-a", help="A name from `list activations`, or file.py:function."),
+]
+ActivationArgument = Annotated[
+    str, typer.Argument(help="A name from `list activations`, or file.py:function.")
 ]
 ParamOption = Annotated[
     list[str] | None, typer.Option("--param", "-p", help="A parameter, as name=value. Repeatable.")
@@ -184,6 +188,9 @@ def _phase(chi: float) -> str | None:
     return "edge" if abs(chi - 1) < 1e-9 else "ordered" if chi < 1 else "chaotic"
 
 
+app.command()(describe)
+
+
 @app.command()
 def edge(
     activation: ActivationOption,
@@ -248,6 +255,31 @@ def _run(spec: "SweepSpec", out: Path) -> tuple[Path, "xr.Dataset"]:
     with progress(spec.title or spec.name, "points") as report:
         path = run_sweep(spec, out, report)
     return path, open_results(path)
+
+
+@app.command()
+def phase(
+    activation: ActivationArgument,
+    sigma_w: Annotated[
+        str, typer.Option("--sigma-w", help="Weights: start:stop:number.")
+    ] = "0.5:3:41",
+    sigma_b: Annotated[
+        str, typer.Option("--sigma-b", help="Biases: start:stop:number.")
+    ] = "0:1:31",
+    keep: Annotated[float, typer.Option("--keep", help="Dropout keeps a unit so often.")] = 1.0,
+    param: ParamOption = None,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", help="Draw it into this .png, .pdf or .svg file.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Write the dataset into this new .zarr.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compute the phase diagram of an activation over σw and σb; draw or keep it."""
+    from meanfield.cli.phase import phase_command
+
+    phase_command(activation, sigma_w, sigma_b, keep, param, plot, data, as_json)
 
 
 @app.command()

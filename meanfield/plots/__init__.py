@@ -6,7 +6,28 @@
 >>> paths = plots.save(drawing, "figures", "murray2021-9")  # doctest: +SKIP
 """
 
-from meanfield.plots import murray2021, phase
+from meanfield.plots import (
+    hayou2019,
+    murray2021,
+    phase,
+    poole2016,
+    schoenholz2017,
+    srelu2026,
+    xiao2018,
+)
 from meanfield.plots.base import Figure, draw, figure, figures, save
 
-__all__ = ["Figure", "draw", "figure", "figures", "murray2021", "phase", "save"]
+__all__ = [
+    "Figure",
+    "draw",
+    "figure",
+    "figures",
+    "hayou2019",
+    "murray2021",
+    "phase",
+    "poole2016",
+    "save",
+    "schoenholz2017",
+    "srelu2026",
+    "xiao2018",
+]

@@ -1,0 +1,84 @@
+"""The command `meanfield phase`: a diagram computed, drawn, kept and summed up."""
+
+from pathlib import Path
+
+import numpy as np
+
+from meanfield.cli.inputs import load_activation, shown_params
+from meanfield.cli.output import emit
+from meanfield.errors import MeanFieldError, Status
+from meanfield.phase import phase_diagram, with_edge
+from meanfield.sweep.spec import MAX_GRID
+
+FORMATS = (".png", ".pdf", ".svg")
+
+
+def phase_command(
+    activation: str,
+    sigma_w: str,
+    sigma_b: str,
+    keep: float,
+    param: list[str] | None,
+    plot: Path | None,
+    data: Path | None,
+    as_json: bool,
+) -> None:
+    """Run the command with the options as they were typed."""
+    phi = load_activation(activation, param)
+    axes = [_axis("--sigma-w", sigma_w), _axis("--sigma-b", sigma_b)]
+    if axes[0].size * axes[1].size > MAX_GRID:
+        raise MeanFieldError(f"the grid has more than {MAX_GRID} points; take fewer")
+    if plot and plot.suffix not in FORMATS:
+        raise MeanFieldError(f"--plot {plot} is not legal; it must end in {', '.join(FORMATS)}")
+    if plot and min(axis.size for axis in axes) < 2:
+        raise MeanFieldError("--plot needs at least two values of σw and of σb")
+    if data and (data.suffix != ".zarr" or data.exists()):
+        raise MeanFieldError(f"--data {data} is not legal; it must be a .zarr that is new")
+    for path in filter(None, (plot, data)):
+        _check_place(path)
+
+    diagram = with_edge(phase_diagram(phi, *axes, keep=keep), phi)
+    diagram.attrs["activation"] = activation
+    if data:
+        diagram.to_zarr(data, zarr_format=3, consolidated=False)
+    if plot:
+        from meanfield.plots.diagram import draw_diagram
+
+        draw_diagram(diagram).savefig(plot, dpi=200)
+    codes, counts = np.unique(diagram["status"], return_counts=True)
+    chi = diagram["chi"].values
+    record = {
+        "activation": activation,
+        **shown_params(param),
+        "keep": keep,
+        "points": int(diagram["status"].size),
+        "ordered": int((chi < 1).sum()),
+        "chaotic": int((chi > 1).sum()),
+        **{Status(int(code)).name: int(n) for code, n in zip(codes, counts, strict=True)},
+    }
+    for name, path in (("plot", plot), ("data", data)):
+        if path:
+            record[name] = str(path)
+    emit(record, as_json, f"{activation}: phases over σw and σb")
+
+
+def _axis(name: str, text: str) -> np.ndarray:
+    legal = "start:stop:number, 0 <= start < stop, or one number"
+    try:
+        start, *rest = text.split(":")
+        low = float(start)
+        high, count = (float(rest[0]), int(rest[1])) if len(rest) == 2 else (low, 1)
+        if len(rest) not in (0, 2) or not 0 <= low <= high < np.inf or count < 1:
+            raise ValueError
+        if (low == high) != (count == 1):
+            raise ValueError
+    except (ValueError, IndexError) as error:
+        raise MeanFieldError(f"{name} {text!r} is not legal; it must be {legal}") from error
+    return np.linspace(low, high, count)
+
+
+def _check_place(path: Path) -> None:
+    if not path.parent.is_dir():
+        raise MeanFieldError(f"{path} cannot be written: there is no directory {path.parent}")
+    if path.is_dir():
+        raise MeanFieldError(f"{path} cannot be written: it is a directory")

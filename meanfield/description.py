@@ -1,0 +1,543 @@
+"""What is there to say about one activation? Its facts in one record, and what they mean.
+
+`describe` puts together what the parts of the package find:
+
+    shape             where φ bends and jumps, how steep, how low, linear where      shape.py
+    statistics        E φ, E φ², E |φ'|, E φ'², E φ'⁴, E φ'', E φ''², z ~ N(0, 1)    base.py
+    response          what it does with inputs N(μ, σ²): silent, saturated units
+    initialisation    the gain 1/√(E φ²), and V', χ1 of the network that has it      gains.py
+    edge              the edge of chaos at three σb, and how correlations converge there
+    verdict           the universality class                                         universality.py
+
+The remarks are sentences made from these numbers, the corrections are published values that
+are wrong for this activation.
+
+New here is E |φ'|, the mean factor of a gradient through one unit. |φ'| has a kink wherever φ'
+changes sign: these places are bracketed on a grid, bisected to rounding, and cut. Where φ jumps,
+|φ'| is the total variation, and the Dirac masses are included.
+
+References
+----------
+[1] K. He, X. Zhang, S. Ren, J. Sun, Delving deep into rectifiers: surpassing human-level
+    performance on ImageNet classification, ICCV 2015, arXiv:1502.01852.
+[2] S. Hayou, A. Doucet, J. Rousseau, On the impact of the activation function on deep neural
+    networks training, ICML 2019, arXiv:1902.06853.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from meanfield._struct import POSITIVE
+from meanfield.activations import (
+    Activation,
+    Elu,
+    Gelu,
+    LeakyRelu,
+    Mish,
+    Relu,
+    Relu6,
+    Selu,
+    Shape,
+    Sigmoid,
+    Softplus,
+    Softsign,
+    Srelu,
+    Swish,
+    Tanh,
+    inactive_fraction,
+    saturated_fraction,
+    shape,
+    shift,
+    torch_gain,
+)
+from meanfield.activations.base import CALM_SIZE
+from meanfield.criticality import edge_branches
+from meanfield.errors import MeanFieldError, Status, require
+from meanfield.gaussian import LINE_SIZE, expect, normal_density
+from meanfield.rates import Regime, convergence_rate
+from meanfield.typing import Array
+from meanfield.universality import Verdict, classify
+
+# The edge of chaos is shown at these standard deviations of the biases.
+SIGMA_B = (0.0, 0.1, 0.3)
+# Beyond 9.5 the normal distribution has 2e-21; the offset keeps the nodes off round numbers.
+GRID = np.linspace(-9.5, 9.5, 4001) + 1e-4 * math.pi
+BISECTIONS = 60
+# A slope below this fraction of the largest has no sign.
+ROUNDING = 1e-15
+# What is this near (to a kink, or a factor to 1) coincides.
+SAME = 1e-9
+# More sign changes are not cut at: E |φ'| is then what the plain rule certifies, or NaN.
+MANY_TURNS = 64
+DISCONTINUOUS = "discontinuous"
+
+
+@dataclasses.dataclass(frozen=True)
+class Statistics:
+    """Gaussian statistics for inputs N(0, 1); NaN where a rule does not resolve φ."""
+
+    mean: float
+    """E φ."""
+    second_moment: float
+    """E φ²."""
+    absolute_slope: float
+    """E |φ'|, the Dirac masses of jumps included."""
+    slope_moment_2: float
+    """E φ'²."""
+    slope_moment_4: float
+    """E φ'⁴."""
+    mean_curvature: float
+    """E φ'', Dirac masses included."""
+    kink_curvature: float
+    """What of E φ'' are Dirac masses, which automatic differentiation of φ' does not see."""
+    curvature_moment: float
+    """E φ''², inf where φ' jumps."""
+    variance_slope: float
+    """dE φ(√q z)²/dq at q = 1."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Response:
+    """What φ makes of inputs N(mean, variance)."""
+
+    mean: float
+    variance: float
+    inactive: float
+    """P(φ = 0)."""
+    saturated: float
+    """P(φ' = 0)."""
+    output_mean: float
+    """E φ."""
+    output_second_moment: float
+    """E φ²."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Initialisation:
+    """The network that keeps unit variance: σw = `gain` = 1/√(E φ²), σb = 0, q = 1."""
+
+    gain: float
+    torch_gain: float | None
+    """What `torch.nn.init.calculate_gain` says; None where it knows no such φ."""
+    chi: float
+    """χ1 = gain² E φ'²."""
+    variance_slope: float
+    """V'(1) = gain² dE φ²/dq: above 1 the length is unstable."""
+
+
+@dataclasses.dataclass(frozen=True)
+class EdgePoint:
+    """A critical network, or with a status that is not OK, that there is none at this σb."""
+
+    sigma_b: float
+    q: float
+    sigma_w: float
+    variance_slope: float
+    chi: float
+    regime: str | None
+    exponent: float
+    constant: float
+    crossover: float
+    """Of `meanfield.rates`: 1 - c (or q) ~ constant/l^exponent from this depth on."""
+    law: str
+    status: str
+    message: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Correction:
+    """A published claim that is wrong for this activation: who says what, and what is right."""
+
+    claim: str
+    fact: str
+    source: str
+    published: float | None
+    exact: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Description:
+    """What `describe` finds, in plain Python values."""
+
+    name: str
+    formula: str
+    source: str
+    parameters: dict[str, float]
+    smoothness_class: str
+    shape: Shape
+    relu_distance: float | None
+    """sup |φ - relu|; inf if φ does not grow like ReLU, None where it is not sure."""
+    statistics: Statistics
+    response: Response
+    initialisation: Initialisation
+    edge: tuple[EdgePoint, ...]
+    verdict: Verdict
+    remarks: tuple[str, ...]
+    corrections: tuple[Correction, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return nested dictionaries and lists ready for JSON.
+
+        JSON has neither NaN nor infinity. Both become None; what was infinite is kept under the
+        key `infinite`, by its path: {"shape.maximum": "inf", ...}.
+        """
+        infinite: dict[str, str] = {}
+        return {**_plain(self, "", infinite), "infinite": infinite}
+
+
+def _plain(value: Any, path: str, infinite: dict[str, str]) -> Any:
+    def inner(pairs: Any) -> Iterator[tuple[Any, Any]]:
+        for key, item in pairs:
+            yield key, _plain(item, f"{path}.{key}" if path else str(key), infinite)
+
+    if dataclasses.is_dataclass(value):
+        fields = dataclasses.fields(value)
+        return dict(inner((field.name, getattr(value, field.name)) for field in fields))
+    if isinstance(value, dict):
+        return dict(inner(value.items()))
+    if isinstance(value, tuple):
+        return [item for _, item in inner(enumerate(value))]
+    if isinstance(value, float) and not math.isfinite(value):
+        if math.isinf(value):
+            infinite[path] = str(value)
+        return None
+    return value
+
+
+def describe(phi: Activation, mean: float = 0.0, variance: float = 1.0) -> Description:
+    """Return what there is to say about an activation: function, statistics, criticality.
+
+    `mean` and `variance` > 0 are those of the inputs whose `response` is asked for. Parameters
+    must be concrete scalars. It takes seconds, nearly all of them spent in compiling φ.
+
+    Raises
+    ------
+    MeanFieldError : φ is no activation or not finite, a parameter is traced or an array, or
+        `mean` or `variance` is out of its domain.
+
+    >>> describe(activation("relu")).verdict.universality
+    'scale-invariant'
+    """
+    if not isinstance(phi, Activation):
+        raise MeanFieldError(
+            f"phi = {phi!r} is not legal; it must be an Activation (activation(name) makes one)"
+        )
+    require(np.isfinite(mean), "mean", mean, "a finite number")
+    require(POSITIVE[0](np.asarray(variance)), "variance", variance, POSITIVE[1])
+    form = shape(phi)
+    statistics = Statistics(*map(float, _statistics(phi, _turns(phi))))
+    verdict = classify(phi)
+    facts = Description(
+        name=phi.name or getattr(phi, "label", "") or type(phi).__name__.lower(),
+        formula=phi.formula,
+        source=phi.source,
+        parameters={name: float(getattr(phi, name)) for name in phi.parameters()},
+        smoothness_class=_smoothness_class(form.smoothness),
+        shape=form,
+        relu_distance=_relu_distance(phi, form),
+        statistics=statistics,
+        response=_response(phi, float(mean), float(variance), statistics),
+        initialisation=_initialisation(phi, statistics),
+        edge=tuple(_edge(phi)),
+        verdict=verdict,
+        remarks=(),
+        corrections=(),
+    )
+    remarks = tuple(sentence for about in REMARKS for sentence in about(facts))
+    corrections = tuple(found for about in CORRECTIONS for found in about(phi, facts))
+    return dataclasses.replace(facts, remarks=remarks, corrections=corrections)
+
+
+def _smoothness_class(smoothness: float) -> str:
+    if math.isinf(smoothness):
+        return "C^∞"
+    if smoothness < 0:
+        return DISCONTINUOUS
+    return f"C^{smoothness:.0f}" + (" or smoother" if smoothness >= 4 else "")
+
+
+@jax.jit
+def _slope(phi: Activation, x: Array) -> Array:
+    return phi.slope(x)
+
+
+def _turns(phi: Activation) -> tuple[float, ...]:
+    """Return where φ' changes sign, cuts excepted."""
+
+    def slope(x: np.ndarray) -> np.ndarray:
+        return np.asarray(_slope(phi, jnp.asarray(x)))
+
+    values = slope(GRID)
+    size = np.abs(np.where(np.isfinite(values), values, 0.0))
+    visible = size > ROUNDING * size.max()
+    x, sign = GRID[visible], np.sign(values[visible])
+    cells = np.flatnonzero(sign[1:] != sign[:-1])
+    if not 0 < cells.size <= MANY_TURNS:
+        return ()
+    left, right, before = x[cells], x[cells + 1], sign[cells]
+    for _ in range(BISECTIONS):
+        middle = left + (right - left) / 2
+        same = np.sign(slope(middle)) == before
+        left, right = np.where(same, middle, left), np.where(same, right, middle)
+    known = [float(cut) for cut in phi.cuts()]
+    return tuple(float(x) for x in left if all(abs(x - cut) > SAME for cut in known))
+
+
+@jax.jit
+def _statistics(phi: Activation, turns: tuple[float, ...]) -> Array:
+    """Return the fields of `Statistics`; `turns` are where φ' changes sign."""
+    size = CALM_SIZE if phi.oscillates else LINE_SIZE
+    steepness = expect(lambda x: jnp.abs(phi.slope(x)), 1.0, (*phi.cuts(), *turns), size)
+    masses = jnp.zeros(())
+    for kink, jump, bend in zip(phi.kinks(), phi.jumps(), phi.slope_jumps(), strict=True):
+        density = normal_density(jnp.asarray(kink, dtype=float))
+        steepness += jnp.abs(jump) * density
+        masses += (bend + jump * kink) * density
+    return jnp.stack(
+        [
+            phi.mean(1.0),
+            phi.second_moment(1.0),
+            steepness,
+            phi.slope_moment(1.0, 2),
+            phi.slope_moment(1.0, 4),
+            phi.mean_curvature(1.0),
+            masses,
+            phi.curvature_moment(1.0),
+            phi.variance_slope(1.0),
+        ]
+    )
+
+
+@jax.jit
+def _moments(phi: Activation, variance: float) -> Array:
+    return jnp.stack([phi.mean(variance), phi.second_moment(variance)])
+
+
+def _response(phi: Activation, mean: float, variance: float, own: Statistics) -> Response:
+    outputs = (own.mean, own.second_moment)
+    if (mean, variance) != (0.0, 1.0):
+        outputs = map(float, _moments(shift(phi, input=-mean), variance))
+    silent, flat = (
+        float(fraction(phi, mean, variance)) for fraction in (inactive_fraction, saturated_fraction)
+    )
+    return Response(mean, variance, silent, flat, *outputs)
+
+
+def _relu_distance(phi: Activation, form: Shape) -> float | None:
+    if None in form.growth:
+        return None
+    if form.growth != ("bounded", "linear"):
+        return math.inf
+    gap = shape(phi - Relu())
+    if gap.minimum is None or gap.maximum is None:
+        return None
+    return max(-gap.minimum, gap.maximum)
+
+
+def _initialisation(phi: Activation, own: Statistics) -> Initialisation:
+    # inf where φ vanishes; its network has no V'.
+    weights = 1 / own.second_moment if own.second_moment else math.inf
+    return Initialisation(
+        gain=math.sqrt(weights),
+        torch_gain=torch_gain(phi),
+        chi=weights * own.slope_moment_2,
+        variance_slope=weights * own.variance_slope,
+    )
+
+
+def _edge(phi: Activation) -> Iterator[EdgePoint]:
+    branches = jax.tree.map(np.asarray, edge_branches(phi, np.asarray(SIGMA_B)))
+    exists = branches.status == Status.OK
+    rates: Any = None
+    if exists.any():
+        rates = jax.tree.map(np.asarray, convergence_rate(phi, branches.q[exists]))
+    places = iter(range(exists.sum()))
+    for i, sigma_b in enumerate(SIGMA_B):
+        if not exists[i].any():
+            yield _nothing(sigma_b, Status(int(branches.status[i, 0])))
+        for j in np.flatnonzero(exists[i]):
+            at = next(places)
+            rate = jax.tree.map(lambda x, at=at: x[at], rates)
+            yield EdgePoint(
+                sigma_b=sigma_b,
+                q=float(branches.q[i, j]),
+                sigma_w=float(branches.sigma_w[i, j]),
+                variance_slope=float(branches.slope[i, j]),
+                chi=1.0,
+                regime=Regime(int(rate.regime)).name if rate.status == Status.OK else None,
+                exponent=float(rate.exponent),
+                constant=float(rate.constant),
+                crossover=float(rate.crossover),
+                law=rate.law,
+                status=Status.OK.name,
+                message=Status.OK.message,
+            )
+
+
+def _nothing(sigma_b: float, status: Status) -> EdgePoint:
+    nan = math.nan
+    return EdgePoint(
+        sigma_b, nan, nan, nan, nan, None, nan, nan, nan, "none", status.name, status.message
+    )
+
+
+def _about_gain(facts: Description) -> Iterator[str]:
+    start, own = facts.initialisation, facts.statistics
+    if not (math.isfinite(start.gain) and math.isfinite(start.chi)):
+        return
+    if facts.shape.homogeneous:
+        yield (
+            f"φ(tx) = t φ(x): its gain is critical at every variance, V' = χ1 = 1; "
+            f"with σw = 1 gradients change by E φ'² = {own.slope_moment_2:.6g} per layer."
+        )
+        return
+    if start.variance_slope > 1 + SAME:
+        yield (
+            f"At its gain the length is unstable: V' = {start.variance_slope:.6g} > 1, an error "
+            "in q grows by this factor per layer."
+        )
+    if start.chi > 1 + SAME:
+        yield f"At its gain it is chaotic: χ1 = {start.chi:.6g} > 1, gradients grow."
+    elif start.chi < 1 - SAME:
+        yield f"At its gain it is ordered: χ1 = {start.chi:.6g} < 1, gradients vanish."
+
+
+def _about_outputs(facts: Description) -> Iterator[str]:
+    low, high = facts.shape.minimum, facts.shape.maximum
+    if low is None or high is None:
+        return
+    if max(-low, high) <= 1 and facts.statistics.second_moment < 1:
+        yield "|φ| <= 1: no σw solves E φ(σw z)² = 1, whatever unit-variance recipe asks for it."
+
+
+def _about_blocks(facts: Description) -> Iterator[str]:
+    at = facts.response
+    inputs = f"N({at.mean:g}, {at.variance:g})"
+    if at.inactive > 0:
+        norm = " (what batch norm hands it)" if (at.mean, at.variance) == (0.0, 1.0) else ""
+        yield f"Of inputs {inputs}{norm} the fraction {at.inactive:.6g} is silenced."
+    if at.saturated > 0 and facts.smoothness_class != DISCONTINUOUS:
+        yield (
+            f"φ after a residual sum: gradients pass the skip path with probability "
+            f"{1 - at.saturated:.6g} per block; before it: always, and E |gradient|² grows by "
+            f"1 + χ1."
+        )
+
+
+def _about_function(facts: Description) -> Iterator[str]:
+    away, own = facts.relu_distance, facts.statistics
+    if away is not None and 0 < away < math.inf:
+        yield f"Its distance from ReLU is sup |φ - relu| = {away:.10g}."
+    if any(kink.slope_jump for kink in facts.shape.kinks) and math.isfinite(own.mean_curvature):
+        yield (
+            f"Dirac masses at kinks make {own.kink_curvature:.6g} of E φ'' = "
+            f"{own.mean_curvature:.6g}; automatic differentiation of φ' misses them."
+        )
+
+
+def _about_edge(facts: Description) -> Iterator[str]:
+    unstable = [point for point in facts.edge if point.variance_slope > 1 + SAME]
+    if unstable:
+        worst = max(unstable, key=lambda point: point.variance_slope)
+        yield (
+            f"On the edge at σb = {worst.sigma_b:g} the length is unstable: "
+            f"V' = {worst.variance_slope:.6g} > 1."
+        )
+    if any(p.status == Status.OK.name and p.law == "none" and p.q == 0 for p in facts.edge):
+        yield "At σb = 0 no power law leads to the variance q = 0: it is not attracting."
+
+
+REMARKS: tuple[Callable[[Description], Iterator[str]], ...] = (
+    _about_gain,
+    _about_outputs,
+    _about_blocks,
+    _about_function,
+    _about_edge,
+)
+
+SRELU_PAPER = "S-ReLU, Mathematics 14 (2026) 72"
+# sup |φ'| as published.
+LIPSCHITZ: dict[type[Activation], tuple[float, str]] = {
+    Gelu: (1.084, f"{SRELU_PAPER}, Fact 1"),
+    Mish: (1.089, f"{SRELU_PAPER}, Fact 1"),
+}
+# γ = 1/√(Var φ(z)) as published, from samples, for default parameters.
+NFNET_SOURCE = "NFNet code, Brock et al. 2021, arXiv:2102.06171"
+NFNET: dict[type[Activation], float] = {
+    Elu: 1.27160048,
+    Gelu: 1.70150435,
+    LeakyRelu: 1.70590341,
+    Relu: 1.71395886,
+    Relu6: 1.71314847,
+    Selu: 1.00085151,
+    Sigmoid: 4.80383539,
+    Softplus: 1.92033231,
+    Softsign: 2.33885312,
+    Swish: 1.78812933,
+    Tanh: 1.59391177,
+}
+
+
+def _of_lipschitz(phi: Activation, facts: Description) -> Iterator[Correction]:
+    exact, at = facts.shape.lipschitz, facts.shape.lipschitz_at
+    if type(phi) in LIPSCHITZ and exact is not None:
+        published, source = LIPSCHITZ[type(phi)]
+        fact = f"{exact:.7g}, at x = {at:.6g}"
+        yield Correction(f"Lipschitz constant {published:g}", fact, source, published, exact)
+
+
+def _of_torch(_: Activation, facts: Description) -> Iterator[Correction]:
+    exact, published = facts.initialisation.gain, facts.initialisation.torch_gain
+    if published is not None and abs(published / exact - 1) > SAME:
+        claim, fact = f"gain {published:.6g}", f"{exact:.6g} keeps unit variance"
+        if facts.name == Selu.name:
+            fact += "; 3/4 is meant to trade it for stabler gradients"
+        yield Correction(claim, fact, "PyTorch calculate_gain", published, exact)
+
+
+def _of_samples(phi: Activation, facts: Description) -> Iterator[Correction]:
+    defaults = all(getattr(phi, k) == default for k, (default, *_) in phi.parameters().items())
+    if type(phi) in NFNET and defaults:
+        published, own = NFNET[type(phi)], facts.statistics
+        exact = 1 / math.sqrt(own.second_moment - own.mean**2)
+        yield Correction(
+            f"1/√(Var φ(z)) = {published:.9g}",
+            f"{exact:.9g}; the published one is Monte Carlo",
+            NFNET_SOURCE,
+            published,
+            exact,
+        )
+
+
+def _of_criticality(phi: Activation, facts: Description) -> Iterator[Correction]:
+    if isinstance(phi, Selu):
+        chi = facts.initialisation.chi
+        yield Correction(
+            "gradients neither vanish nor explode at its fixed point (0, 1)",
+            f"it is slightly chaotic there, χ1 = {chi:.6g}",
+            "Klambauer et al. 2017, arXiv:1706.02515",
+            None,
+            chi,
+        )
+    if isinstance(phi, Srelu | Softplus) and not facts.verdict.edge:
+        yield Correction(
+            "smooth, so that 1 - c ~ β/l on its edge of chaos [Hayou et al. 2019]",
+            "it has no edge of chaos",
+            f"{SRELU_PAPER}, section 4.1",
+            None,
+            None,
+        )
+
+
+CORRECTIONS: tuple[Callable[[Activation, Description], Iterator[Correction]], ...] = (
+    _of_lipschitz,
+    _of_torch,
+    _of_samples,
+    _of_criticality,
+)

@@ -1,0 +1,131 @@
+"""Phase diagrams: the dataset agrees with the theory, and the drawing with the dataset."""
+
+import json
+
+import numpy as np
+import pytest
+import xarray as xr
+from typer.testing import CliRunner
+
+import meanfield as mf
+from meanfield.cli import app
+from meanfield.phase import with_edge
+from meanfield.plots.diagram import draw_diagram
+
+TANH = mf.activation("tanh")
+SIGMA_W, SIGMA_B = np.array([0.8, 1.3, 2.5, 4.0]), np.array([0.0, 0.3])
+
+
+@pytest.fixture(scope="module")
+def diagram():
+    return mf.phase_diagram(TANH, SIGMA_W, SIGMA_B)
+
+
+def test_the_dataset_is_the_theory(diagram):
+    layer = mf.Dense(TANH, SIGMA_W[:, None], SIGMA_B)
+    state, depth = mf.steady_state(layer), mf.depth_scales(layer)
+    limit = mf.correlation_fixed_point(layer)
+    ok = np.asarray(state.status) == mf.Status.OK
+    assert diagram.sizes == {"sigma_w": 4, "sigma_b": 2}
+    for name, values in {
+        "q": state.q,
+        "slope": state.slope,
+        "chi": state.chi,
+        "epsilon": limit.epsilon,
+        "xi_q": depth.xi_q,
+        "xi_c": depth.xi_c,
+        "xi_grad": depth.xi_grad,
+    }.items():
+        expected = np.where(ok, values, np.nan)
+        assert diagram[name].values == pytest.approx(expected, rel=1e-12, nan_ok=True), name
+        assert diagram[name].attrs["symbol"]
+        assert diagram[name].attrs["long_name"]
+    assert (diagram["status"].values == np.asarray(state.status)).all()
+    # Poole et al. 2016, σb = 0.3.
+    at = diagram.sel(sigma_b=0.3)
+    assert at["q"].values[1:] == pytest.approx([0.6070467919093, 4.0791238752822, 12.604149497844])
+    assert 1 - at["epsilon"].values[1:] == pytest.approx([1, 0.122103747306, 0.029695921580])
+
+
+@pytest.mark.parametrize(
+    ("sigma_w", "sigma_b"), [([2.0, 1.0], [0.1]), ([1.0], [-0.1]), ([], [0.1]), ([np.nan], [0.1])]
+)
+def test_illegal_axes(sigma_w, sigma_b):
+    with pytest.raises(mf.MeanFieldError, match="sigma_"):
+        mf.phase_diagram(TANH, sigma_w, sigma_b)
+
+
+def lines(ax):
+    return {line.get_label(): line for line in ax.get_lines()}
+
+
+def test_the_drawing_shows_the_edge(diagram):
+    fig = draw_diagram(with_edge(diagram, TANH))
+    shown = lines(fig.axes[0])
+    sigma_w, sigma_b = shown["edge of chaos"].get_data()
+    exists = np.isfinite(sigma_w)
+    place = np.interp(0.3, np.asarray(sigma_b)[exists], np.asarray(sigma_w)[exists])
+    assert place == pytest.approx(1.395583975155, rel=1e-3)
+    assert "edge of chaos, unstable" not in shown
+    assert "variance vanishes" in shown
+
+
+def test_the_unstable_stretch_is_dashed():
+    phi = mf.activation("gelu")
+    data = with_edge(mf.phase_diagram(phi, [1.0, 2.0], [0.1, 0.6]), phi)
+    shown = lines(draw_diagram(data).axes[0])
+    _, stable = shown["edge of chaos"].get_data()
+    _, unstable = shown["edge of chaos, unstable"].get_data()
+    assert np.nanmax(unstable) < 0.42
+    assert np.nanmin(stable) > 0.39
+    assert shown["edge of chaos, unstable"].is_dashed()
+    assert "variance diverges" in shown
+
+
+def test_an_edge_of_one_point_and_none():
+    relu = mf.activation("relu")
+    data = with_edge(mf.phase_diagram(relu, [1.0, 2.0], [0.0, 0.5]), relu)
+    assert "edge of chaos: one point" in lines(draw_diagram(data).axes[0])
+    softplus = mf.activation("softplus")
+    data = with_edge(mf.phase_diagram(softplus, [0.5, 1.0], [0.0, 0.5]), softplus)
+    assert not any("edge" in label for label in lines(draw_diagram(data).axes[0]))
+    with pytest.raises(mf.MeanFieldError, match="edge_sigma_w"):
+        draw_diagram(data.drop_vars("edge_sigma_w"))
+
+
+def run(*args):
+    return CliRunner().invoke(app, ["phase", *args])
+
+
+def test_the_command(tmp_path):
+    plot, store = tmp_path / "tanh.png", tmp_path / "tanh.zarr"
+    result = run(
+        *("tanh", "--sigma-w", "0.8:2:3", "--sigma-b", "0.1:0.3:2", "--json"),
+        *("--plot", str(plot), "--data", str(store)),
+    )
+    assert result.exit_code == 0, result.output
+    record = json.loads(result.output)
+    assert record["points"] == record["OK"] == record["ordered"] + record["chaotic"] == 6
+    assert plot.stat().st_size > 1e4
+    assert xr.open_zarr(store, consolidated=False)["q"].shape == (3, 2)
+
+
+@pytest.mark.parametrize(
+    ("args", "named"),
+    [
+        (["--sigma-w", "2:1:5"], "--sigma-w '2:1:5'"),
+        (["--sigma-w", "1:2"], "--sigma-w '1:2'"),
+        (["--sigma-b", "-1:2:3"], "--sigma-b"),
+        (["--sigma-b", "a:2:3"], "--sigma-b"),
+        (["--plot", "x.gif"], "x.gif"),
+        (["--plot", "nowhere/x.png"], "nowhere"),
+        (["--plot", "x.png", "--sigma-w", "1"], "two values"),
+        (["--data", "x.nc"], "x.nc"),
+        (["--sigma-w", "0:1:10000", "--sigma-b", "0:1:10000"], "points"),
+        (["--keep", "0"], "keep"),
+    ],
+)
+def test_mistakes_are_named(args, named):
+    result = run("tanh", *args)
+    assert isinstance(result.exception, mf.MeanFieldError)
+    assert named in str(result.exception)

@@ -1,0 +1,160 @@
+"""Branches and marked points of the edge, and the class that an activation belongs to."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import meanfield as mf
+
+OK, NONE, LOST = mf.Status.OK, mf.Status.NO_SOLUTION, mf.Status.NOT_CONVERGED
+
+# φ: K*, C_W = σw², C_b = σb² of its half-stable point, by mpmath; arXiv:2106.10165 has the first
+# two to 8 digits.
+HALF_STABLE = {
+    "gelu": (3.56155281280883, 1.98305825743755, 0.172922390756067),
+    "swish": (14.3201736180258, 1.98800467826949, 0.55514317072153),
+    "mish": (1.670169132478, 2.013524069720, 0.094521787371),
+}
+
+# (q, σw, V') at σb = 0.2.
+BRANCHES = {
+    "tanh": (0.512078504234, 1.304145840057, 0.54256426),
+    "elu": (1.10693054, 1.22925112, 0.859777),
+    "erf": (0.46576294, 1.15279541, 0.517725),
+    "sin": (0.50975176, 1.21233319, 0.530248),
+    "selu": (0.71704911, 0.93747558, 0.742918),
+    "swish": (0.6894525, 1.6795316, 1.098728),
+    "gelu": (0.57563712, 1.54700947, 1.095041),
+    "mish": (0.74554947, 1.46343921, 1.024506),
+}
+
+
+@pytest.fixture(scope="module")
+def curves():
+    return {name: mf.edge_curve(mf.activation(name)) for name in (*HALF_STABLE, "sigmoid")}
+
+
+@pytest.mark.parametrize("name", BRANCHES)
+def test_published_edges(name):
+    q, sigma_w, slope = BRANCHES[name]
+    point = mf.edge_of_chaos(mf.activation(name), 0.2)
+    assert point.q == pytest.approx(q, rel=1e-7)
+    assert point.sigma_w == pytest.approx(sigma_w, rel=1e-7)
+    assert point.slope == pytest.approx(slope, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", HALF_STABLE)
+def test_half_stable_points(curves, name):
+    q, weight, bias = HALF_STABLE[name]
+    point = curves[name].half_stable
+    assert point.q.shape == (1,)
+    assert point.q[0] == pytest.approx(q, rel=1e-11)
+    assert point.sigma_w[0] ** 2 == pytest.approx(weight, rel=1e-11)
+    assert point.sigma_b[0] ** 2 == pytest.approx(bias, rel=1e-10)
+    # Below it the edge is unstable, above it stable.
+    line = curves[name]
+    sure = np.abs(np.asarray(line.curve.slope) - 1) > 1e-6
+    below = np.asarray(line.curve.q) < q
+    assert (np.asarray(line.stable) == ~below)[sure].all()
+
+
+def test_sigmoid_has_an_edge_from_45_on(curves):
+    line = curves["sigmoid"]
+    assert line.ends.q == pytest.approx([45.6242777973797128], rel=1e-12)
+    assert line.ends.sigma_w[0] ** 2 == pytest.approx(103.007553855519322, rel=1e-12)
+    exists = np.asarray(line.curve.status) == OK
+    assert (exists == (np.asarray(line.curve.q) > 45.62)).all()
+    assert np.asarray(line.stable)[exists].all()
+    assert set(np.asarray(line.curve.status)[~exists]) == {NONE}
+
+
+def test_branches_without_bias():
+    phi = mf.activation("gaussian")
+    points = mf.edge_branches(phi, 0.0)
+    # E φ'² and E φ² of exp(-x²) are (1 + 4q)^(-3/2) 4q and (1 + 4q)^(-1/2): 4q² = 1 + 4q.
+    assert points.q == pytest.approx([(1 + np.sqrt(2)) / 2], rel=1e-12)
+    assert points.sigma_b.tolist() == [0]
+
+
+def test_two_branches_meet_in_a_fold():
+    # Linear for large and for small inputs, with different slopes: the edge leaves σb = 0, and
+    # comes back to it.
+    phi = mf.activation("linear") + 2.0 * mf.activation("tanh")
+    line = mf.edge_curve(phi)
+    assert line.folds.q.size == 1
+    assert line.ends.q.size == 2
+    assert line.ends.q[0] == 0
+    top = float(line.folds.sigma_b[0])
+    points = mf.edge_branches(phi, top * np.array([0.5, 1 - 1e-8, 1 + 1e-8]))
+    found = np.asarray(points.status) == OK
+    assert found.sum(axis=-1).tolist() == [2, 2, 0]
+    assert np.isnan(np.asarray(points.q)[~found]).all()
+    assert (np.asarray(points.status)[~found] == NONE).all()
+    for i, j in np.argwhere(found):
+        exact = mf.critical_point(phi, points.q[i, j])
+        assert exact.sigma_b == pytest.approx(float(points.sigma_b[i, j]), rel=1e-10)
+        assert exact.sigma_w == pytest.approx(float(points.sigma_w[i, j]), rel=1e-12)
+    # The first branch is what edge_of_chaos returns; near the fold the two are close.
+    first = mf.edge_of_chaos(phi, 0.5 * top)
+    assert points.q[0, 0] == pytest.approx(float(first.q), rel=1e-12)
+    assert points.q[1] == pytest.approx(float(line.folds.q[0]) * np.ones(2), rel=1e-3)
+
+
+def test_no_branch_is_said_to_be_none():
+    points = mf.edge_branches(mf.activation("softplus"), [0.0, 0.3])
+    assert points.status.tolist() == [[NONE], [NONE]]
+    with pytest.raises(mf.MeanFieldError, match="sigma_b"):
+        mf.edge_branches(mf.activation("softplus"), -1.0)
+
+
+def test_an_edge_far_out():
+    point = mf.edge_of_chaos(mf.activation("tanh"), [1e5, 1e7, 1e20])
+    assert point.status.tolist() == [OK, OK, LOST]
+    exact = mf.critical_point(mf.activation("tanh"), point.q[:2])
+    assert exact.sigma_b == pytest.approx([1e5, 1e7], rel=1e-9)
+
+
+# φ: class, K*, edge, smooth, stable.
+CLASSES = {
+    "relu": ("scale-invariant", 1.0, True, False, True),
+    "abs": ("scale-invariant", 1.0, True, False, True),
+    "tanh": ("K* = 0", 0.0, True, True, True),
+    "elu": ("K* = 0", 0.0, True, True, True),
+    "selu": ("K* = 0", 0.0, True, False, True),
+    "hard_tanh": ("K* = 0", 0.0, True, False, True),
+    "gelu": ("half-stable", 3.56155281280883, True, True, False),
+    "sigmoid": ("none", np.nan, True, True, True),
+    "softplus": ("none", np.nan, False, True, None),
+    "srelu": ("none", np.nan, False, True, None),
+}
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_classes(name):
+    universality, q, edge, smooth, stable = CLASSES[name]
+    verdict = mf.classify(mf.activation(name))
+    assert verdict.universality == universality
+    assert verdict.q == pytest.approx(q, rel=1e-11, nan_ok=True)
+    assert (verdict.edge, verdict.smooth, verdict.stable) == (edge, smooth, stable)
+    if universality != "none":
+        weight = {"relu": np.sqrt(2), "abs": 1.0, "tanh": 1.0, "elu": 1.0, "hard_tanh": 1.0}
+        if name in weight:
+            assert verdict.sigma_w == pytest.approx(weight[name], rel=1e-12)
+
+
+def test_why_there_is_no_edge():
+    assert "φ >= xφ'" in mf.classify(mf.activation("softplus")).why
+    step = mf.from_callable(lambda x: jnp.where(x > 0, 1.0, 0.0), kinks=(0.0,))
+    verdict = mf.classify(step)
+    assert not verdict.edge
+    assert not verdict.smooth
+    assert "jumps" in verdict.why
+
+
+def test_the_class_of_a_centred_softplus():
+    # Without its value at 0 the softplus has an edge.
+    verdict = mf.classify(mf.centre(mf.activation("softplus")))
+    assert verdict.edge
+    point = mf.critical_point(mf.centre(mf.activation("softplus")), 1.0)
+    assert point.sigma_w**2 == pytest.approx(3.4085598416231029829, rel=1e-13)
+    assert point.sigma_b**2 == pytest.approx(0.031070433023238183513, rel=1e-12)
