@@ -54,6 +54,8 @@ ROUNDING = 1e-13
 # What is smaller than this along the curve is rounding, and so is V' this close to 1.
 VISIBLE = 1e-9
 STEADY = 1e-9
+# Where σb = 0, what is below this fraction of q is rounding.
+FAINT = 1e-16
 # The limit as q vanishes is read off here.
 FAINTEST = 1e-30
 # φ is scale-invariant if q E φ'² = E φ² at all of these.
@@ -125,7 +127,8 @@ def is_scale_invariant(phi: Activation) -> Array:
 def _without_bias(phi: Activation, wanted: Array) -> tuple[Array, Array]:
     """Return whether, at σb = 0, every variance is critical, and whether the edge starts at 0."""
     invariant = is_scale_invariant(phi)
-    starts = phi.edge_deficit(jnp.asarray(SMALLEST)) >= 0
+    q = jnp.asarray(SMALLEST)
+    starts = phi.edge_deficit(q) >= -FAINT * q * phi.slope_moment(q, 2)
     return (wanted == 0) & invariant, (wanted == 0) & ~invariant & starts
 
 
@@ -217,13 +220,17 @@ def _branches(phi: Activation, sigma_b: ScalarLike) -> CriticalPoint:
     q = [math.exp(root.at) for root in roots]
     if first.q in (0.0, 1.0) and wanted == 0:
         # Such a q stands for a limit or for all; near it there is rounding.
-        q = [] if first.q == 1 else [x for x in q if x > SMALLEST * 10]
-    else:
-        # The smallest root is known already.
-        q = q[1:]
+        aside = [np.abs(excess(np.log(x) + np.array([-0.3, 0.3]))[0]).max() for x in q]
+        seen = [x for x, size in zip(q, aside, strict=True) if size > FAINT]
+        q = [] if first.q == 1 else seen
+    elif q:
+        # One of them is `first`.
+        q.remove(min(q, key=lambda x: abs(np.log(x / float(first.q)))))
     rest = in_blocks(critical_point, phi, q)
     rest = dataclasses.replace(rest, sigma_b=jnp.full(len(q), sigma_b))
-    return jax.tree.map(lambda x, xs: jnp.concatenate([x[None], xs]), first, rest)
+    points = jax.tree.map(lambda x, xs: jnp.concatenate([x[None], xs]), first, rest)
+    # A double root may lie before the first that changes a sign.
+    return jax.tree.map(lambda x: x[jnp.argsort(points.q)], points)
 
 
 @struct

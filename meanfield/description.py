@@ -434,7 +434,8 @@ def _about_function(facts: Description) -> Iterator[str]:
     away, own = facts.relu_distance, facts.statistics
     if away is not None and 0 < away < math.inf:
         yield f"Its distance from ReLU is sup |φ - relu| = {away:.10g}."
-    if any(kink.slope_jump for kink in facts.shape.kinks) and math.isfinite(own.mean_curvature):
+    # Where masses cancel, rounding is left.
+    if abs(own.kink_curvature) > SAME and math.isfinite(own.mean_curvature):
         yield (
             f"Dirac masses at kinks make {own.kink_curvature:.6g} of E φ'' = "
             f"{own.mean_curvature:.6g}; automatic differentiation of φ' misses them."
@@ -449,8 +450,8 @@ def _about_edge(facts: Description) -> Iterator[str]:
             f"On the edge at σb = {worst.sigma_b:g} the length is unstable: "
             f"V' = {worst.variance_slope:.6g} > 1."
         )
-    if any(p.status == Status.OK.name and p.law == "none" and p.q == 0 for p in facts.edge):
-        yield "At σb = 0 no power law leads to the variance q = 0: it is not attracting."
+    if facts.edge[:1] and facts.edge[0].q == 0 and facts.verdict.universality != "K* = 0":
+        yield "At σb = 0 the edge starts at q = 0, which repels: small variances grow."
 
 
 REMARKS: tuple[Callable[[Description], Iterator[str]], ...] = (

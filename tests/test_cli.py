@@ -249,7 +249,7 @@ def test_mistakes_are_one_or_two_lines_and_exit_code_2(tmp_path, capsys):
         (("edge", "-a", "shtanh", "-p", "a=x"), "must be name=number"),
         (("edge", "-a", f"{file}:absent"), "has no 'absent'"),
         (("edge", "-a", f"{file}:scalar"), "scalar is not legal"),
-        (("edge", "-a", f"{file}:raise_"), "must be callable"),
+        (("edge", "-a", f"{file}:raise_"), "must be a function"),
         (("edge", "-a", f"{broken}:f"), "raises ZeroDivisionError"),
         (("edge", "-a", f"{tmp_path}/none.py:f"), "is no Python file"),
         (("edge", "-a", f"{file}:scalar", "-p", "a=1"), "takes no parameters"),
@@ -289,7 +289,7 @@ def test_compilation_cache_can_be_moved_and_turned_off(tmp_path, monkeypatch):
 
 
 def test_errors_of_ours_are_not_swallowed(monkeypatch):
-    def broken():
+    def broken(**_):
         raise RuntimeError("ours")
 
     monkeypatch.setattr(cli, "app", broken)
@@ -301,3 +301,19 @@ def test_errors_of_ours_are_not_swallowed(monkeypatch):
 def test_errors_name_what_is_wrong():
     with pytest.raises(MeanFieldError, match=r"written with jax\.numpy"):
         mf.from_callable(lambda x: np.tanh(x) if x > 0 else x)
+
+
+def test_typer_errors_are_one_line_too(capsys):
+    assert "--activation" in fails(capsys, "edge")
+    assert "'abc'" in fails(capsys, "edge", "-a", "tanh", "--sigma-b", "abc")
+    assert "'abc'" in fails(capsys, "edge", "-a", "tanh", "--sigma-b=abc")
+    assert "did you mean" in fails(capsys, "lsit").lower()
+    assert "given twice" in fails(capsys, "edge", "-a", "relu", "-p", "a=2", "-p", "a=3")
+    assert "my.py:function" in fails(capsys, "edge", "-a", "my.py")
+    assert "tanh" in fails(capsys, "edge", "-a", "TANH")
+
+
+def test_the_version_is_shown():
+    result = runner.invoke(cli.app, ["--version"])
+    assert result.exit_code == 0
+    assert result.output.startswith("meanfield ")

@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+import test_classic_figures as classic
+import test_rate_figures as rates
 import xarray as xr
 from matplotlib.figure import Figure
 
@@ -141,6 +143,7 @@ DATASETS = {
     "murray2021-depth": depth,
     "tanh-phase": diagram,
 }
+DATASETS |= classic.DATASETS | rates.DATASETS
 # Lines in each panel, colour bars left out.
 LINES = {
     "murray2021-1": [5, 4],
@@ -153,6 +156,7 @@ LINES = {
     "murray2021-depth": [3] * 4,
     "tanh-phase": [1, 1],
 }
+LINES |= classic.LINES | rates.LINES
 # Variables whose every row is a line; of the sweep, those at bias variance 0.1.
 CURVES = {
     "murray2021-1": ["length_map", "correlation_map"],
@@ -165,6 +169,7 @@ CURVES = {
     "murray2021-depth": ["correlation"],
     "tanh-phase": [],
 }
+CURVES |= classic.CURVES | {name: [] for name in rates.DATASETS}
 # The limits of x and y, where they are the dataset's: panel, coordinate of x, of y.
 LIMITS = {
     "murray2021-1": [(0, "q", None), (1, "rho", "rho")],

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import meanfield as mf
+from meanfield._struct import struct
 
 OK, NONE, LOST = mf.Status.OK, mf.Status.NO_SOLUTION, mf.Status.NOT_CONVERGED
 
@@ -76,28 +77,53 @@ def test_branches_without_bias():
     assert points.sigma_b.tolist() == [0]
 
 
-def test_two_branches_meet_in_a_fold():
-    # Linear for large and for small inputs, with different slopes: the edge leaves σb = 0, and
-    # comes back to it.
-    phi = mf.activation("linear") + 2.0 * mf.activation("tanh")
-    line = mf.edge_curve(phi)
-    assert line.folds.q.size == 1
-    assert line.ends.q.size == 2
-    assert line.ends.q[0] == 0
-    top = float(line.folds.sigma_b[0])
-    points = mf.edge_branches(phi, top * np.array([0.5, 1 - 1e-8, 1 + 1e-8]))
-    found = np.asarray(points.status) == OK
-    assert found.sum(axis=-1).tolist() == [2, 2, 0]
-    assert np.isnan(np.asarray(points.q)[~found]).all()
-    assert (np.asarray(points.status)[~found] == NONE).all()
-    for i, j in np.argwhere(found):
-        exact = mf.critical_point(phi, points.q[i, j])
-        assert exact.sigma_b == pytest.approx(float(points.sigma_b[i, j]), rel=1e-10)
-        assert exact.sigma_w == pytest.approx(float(points.sigma_w[i, j]), rel=1e-12)
-    # The first branch is what edge_of_chaos returns; near the fold the two are close.
-    first = mf.edge_of_chaos(phi, 0.5 * top)
-    assert points.q[0, 0] == pytest.approx(float(first.q), rel=1e-12)
-    assert points.q[1] == pytest.approx(float(line.folds.q[0]) * np.ones(2), rel=1e-3)
+@struct
+class Cubic(mf.Activation):
+    """An activation in name: its edge is σw = 1, 1000 σb² = 3 + t³ - 3t with t = log q."""
+
+    def __call__(self, x):
+        return x
+
+    def slope_moment(self, q, power):
+        assert power == 2
+        return jnp.ones_like(jnp.asarray(q))
+
+    def edge_deficit(self, q):
+        t = jnp.log(q)
+        return (3 + t**3 - 3 * t) / 1000
+
+    def variance_slope(self, q):
+        return 0.5 * jnp.ones_like(jnp.asarray(q))
+
+
+def test_branches_meet_in_folds():
+    line = mf.edge_curve(Cubic())
+    assert np.log(line.folds.q) == pytest.approx([-1, 1], abs=1e-12)
+    assert 1000 * line.folds.sigma_b**2 == pytest.approx([5, 1], rel=1e-12)
+    bias_variance = np.array([0.5, 1, 3, 5, 7]) / 1000
+    points = mf.edge_branches(Cubic(), np.sqrt(bias_variance))
+    expected = [
+        [np.nan] * 3,
+        [-2, 1, np.nan],
+        [-np.sqrt(3), 0, np.sqrt(3)],
+        [-1, 2, np.nan],
+        [np.nan] * 3,
+    ]
+    expected[0][0] = float(min(np.polynomial.Polynomial([2.5, -3, 0, 1]).roots().real))
+    expected[4][0] = float(max(np.polynomial.Polynomial([-4, -3, 0, 1]).roots().real))
+    # At a double root q is known to half of the digits.
+    assert np.log(points.q) == pytest.approx(np.array(expected), abs=1e-6, nan_ok=True)
+    found = np.isfinite(expected)
+    assert (np.asarray(points.status) == np.where(found, OK, NONE)).all()
+    assert np.asarray(points.sigma_w)[found] == pytest.approx(1)
+
+
+@pytest.mark.parametrize("name", ["tanh", "gelu", "sigmoid"])
+def test_usual_edges_have_no_folds(name):
+    line = mf.edge_curve(mf.activation(name))
+    assert line.folds.q.size == 0
+    exists = np.asarray(line.curve.status) == OK
+    assert (np.diff(np.asarray(line.curve.sigma_b)[exists]) > 0).all()
 
 
 def test_no_branch_is_said_to_be_none():

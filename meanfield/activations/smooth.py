@@ -4,6 +4,8 @@ The Gaussian statistics of `erf` and `sin` are elementary and replace the quadra
 oscillates, which no fixed rule resolves at every variance.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -37,7 +39,7 @@ class Erf(Activation):
         return 2 / np.pi * jnp.arctan(2.0 * q / jnp.sqrt(1.0 + 4.0 * q))
 
     def slope_moment(self, q: ScalarLike, power: int) -> Array:
-        return (4 / np.pi) ** (power / 2) / jnp.sqrt(jnp.asarray(1.0 + 2.0 * power * q))
+        return (4 / math.pi) ** (power / 2) / jnp.sqrt(1.0 + 2.0 * power * jnp.asarray(q))
 
     def variance_slope(self, q: ScalarLike) -> Array:
         return 4 / np.pi / ((1.0 + 2.0 * q) * jnp.sqrt(1.0 + 4.0 * q))

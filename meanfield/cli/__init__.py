@@ -69,6 +69,10 @@ def main() -> None:
         sys.exit(app(standalone_mode=False))
     except MeanFieldError as error:
         _fail(str(error))
+    except BrokenPipeError:
+        # The reader of our output has gone; there is nobody left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except Exception as error:
         # Typer's own errors know how to say what is wrong; the rest are ours.
         message = getattr(error, "format_message", str)()
@@ -78,10 +82,6 @@ def main() -> None:
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
-    except BrokenPipeError:
-        # The reader of our output has gone; there is nobody left to tell.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
 
 
 def _given(error: Any) -> str:

@@ -85,7 +85,7 @@ def _columns(rows: Rows) -> Any:
     from rich.text import Text
 
     table = Table.grid(padding=(0, 1))
-    for width in (21, 27, 15, None):
+    for width in (21, 30, 15, None):
         table.add_column(width=width, overflow="fold")
     for left, right in zip(rows[::2], [*rows[1::2], ("", "")], strict=False):
         table.add_row(*(Text(cell) for cell in (f"  {left[0]}", left[1], *right)))

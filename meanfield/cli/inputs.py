@@ -75,7 +75,7 @@ def _load_callable(place: str, params: dict[str, float]) -> "Activation":
         )
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        phi = from_callable(found, label=name)
+        phi = from_callable(found, label=name)  # pyright: ignore[reportArgumentType]
     for warning in caught:
         print(f"warning: {warning.message}", file=sys.stderr)
     return phi

@@ -24,7 +24,6 @@ References
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -35,7 +34,7 @@ from meanfield.errors import check
 from meanfield.layers import Dense
 from meanfield.maps import rollout
 from meanfield.rates import convergence_rate
-from meanfield.sweep.engine import attributes
+from meanfield.studies.labels import labelled
 
 SOURCE = "arXiv:1902.06853"
 EDGES = ("relu", "tanh", "elu", "swish", "gelu", "mish")
@@ -44,31 +43,12 @@ RATES = {"relu": 0.0, "hard_tanh": 0.2, "tanh": 0.2, "elu": 0.2, "swish": 1.0, "
 # From hardly any variance to beyond σb = 1.
 LOWEST, HIGHEST = 1e-6, 1e3
 
-# (dims, values, symbol, long name)
-Entry = tuple[Any, Any, str, str]
-
 ACTIVATION = ("φ", "activation")
 Q_STAR = ("q*", "fixed point of the variance")
 SIGMA_W = ("σ_w", "standard deviation of the weights, times the root of the width")
 SIGMA_B = ("σ_b", "standard deviation of the biases")
 LAYER = ("l", "layer")
 EPSILON = ("1 - c", "distance of the correlation of two inputs from 1")
-
-
-def labelled(
-    title: str, source: str, coords: Mapping[str, Entry], variables: Mapping[str, Entry]
-) -> xr.Dataset:
-    """Return a dataset of (dims, values, symbol, long name) entries."""
-
-    def variable(entry: Entry) -> tuple[Any, np.ndarray, dict[str, Any]]:
-        dims, values, symbol, long_name = entry
-        return dims, np.asarray(values), attributes(symbol, long_name)
-
-    return xr.Dataset(
-        {name: variable(entry) for name, entry in variables.items()},
-        coords={name: variable(entry) for name, entry in coords.items()},
-        attrs={"title": title, "source": source},
-    )
 
 
 def edges(names: Sequence[str] = EDGES, points: int = 161) -> xr.Dataset:

@@ -15,8 +15,7 @@ References
     linearity and effective initialisation, arXiv:2105.07741 (2021).
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import jax.numpy as jnp
 import numpy as np
@@ -32,6 +31,7 @@ from meanfield.errors import MeanFieldError, check
 from meanfield.fixedpoint import correlation_fixed_point, steady_state
 from meanfield.layers import Dense, Layer
 from meanfield.maps import correlation_map, rollout
+from meanfield.studies.labels import labelled
 from meanfield.typing import Array, ScalarLike
 
 SOURCE = "arXiv:2105.07741"
@@ -51,9 +51,6 @@ DEPTH_ACTIVATIONS = ("relu", "abs", "tanh", "hard_tanh", "elu", "gelu", "swish")
 DEPTH_VARIANCES = (0.1, 0.2, 0.5, 1.0)
 DEPTH_CORRELATIONS = (0.01, 0.6)
 
-# (dims, values, symbol, long name)
-Entry = tuple[Any, Any, str, str]
-
 ACTIVATION = ("φ", "activation")
 LINEAR = ("a", "half-width of the linear region")
 X = ("x", "pre-activation")
@@ -64,19 +61,6 @@ R = ("R(ρ)", "correlation of two inputs one layer on")
 LIMIT = ("ρ*", "stable limit of the correlation")
 WEIGHT = ("σ_w²", "weight variance")
 BIAS = ("σ_b²", "bias variance")
-
-
-def _dataset(title: str, coords: Mapping[str, Entry], variables: Mapping[str, Entry]) -> xr.Dataset:
-    def variable(entry: Entry) -> tuple[Any, np.ndarray, dict[str, str]]:
-        dims, values, symbol, long_name = entry
-        attrs = {"symbol": symbol, "long_name": long_name, "units": "dimensionless"}
-        return dims, np.asarray(values), attrs
-
-    return xr.Dataset(
-        {name: variable(entry) for name, entry in variables.items()},
-        coords={name: variable(entry) for name, entry in coords.items()},
-        attrs={"title": title, "source": SOURCE},
-    )
 
 
 @elementwise()
@@ -110,8 +94,9 @@ def length_and_correlation_maps(points: int = 201) -> xr.Dataset:
         weights.append(sigma_w**2)
     names, length_biases, correlation_biases = zip(*MAPS, strict=True)
     length_weights, correlation_weights = zip(*weights, strict=True)
-    return _dataset(
+    return labelled(
         "Length and correlation maps on the edge of chaos",
+        SOURCE,
         coords={
             "activation": ("activation", list(names), *ACTIVATION),
             "q": ("q", q, *Q),
@@ -157,8 +142,9 @@ def phases(
     edges = [check(critical_point(activation(name), q)) for name in EDGES]
     edge_weights = [np.square(e.sigma_w) for e in edges]
     edge_biases = [np.square(e.sigma_b) for e in edges]
-    return _dataset(
+    return labelled(
         "Order, chaos and the edge between them",
+        SOURCE,
         coords={
             "phase": ("phase", list(PHASES), "phase", "phase of the network"),
             "rho": ("rho", rho, *RHO),
@@ -187,8 +173,9 @@ def hard_tanh_limits(size: int = 40) -> xr.Dataset:
     weights, biases = np.linspace(0.5, 3.0, size), np.linspace(1e-4, 0.25, size)
     layers = Dense(activation("hard_tanh"), np.sqrt(weights)[:, None], np.sqrt(biases))
     limits = correlation_fixed_point(layers).c
-    return _dataset(
+    return labelled(
         "Limiting correlation of hard tanh",
+        SOURCE,
         coords={
             "weight_variance": ("weight_variance", weights, *WEIGHT),
             "bias_variance": ("bias_variance", biases, *BIAS),
@@ -203,8 +190,9 @@ def scaled_bounded_activations(
     """Return the four scaled-bounded families on [-8, 8] with k = 1 (Figure 3)."""
     sizes, x = np.asarray(a, dtype=float), jnp.linspace(-8, 8, points)
     values = [np.asarray(activation(name, a=sizes[:, None])(x[None, :])) for name in FAMILIES]
-    return _dataset(
+    return labelled(
         "Scaled-bounded activations",
+        SOURCE,
         coords={
             "activation": ("activation", list(FAMILIES), *ACTIVATION),
             "a": ("a", sizes, *LINEAR),
@@ -229,8 +217,9 @@ def linear_region_and_correlation(
     q_star = np.asarray(edge.q)
     layers = Dense(phi, np.asarray(edge.sigma_w)[:, None], sigma_b)
     maps = correlation_map(layers, q_star[:, None], rho)
-    return _dataset(
+    return labelled(
         "Correlation maps of shtanh as the linear region grows",
+        SOURCE,
         coords={
             "a": ("a", sizes, *LINEAR),
             "x": ("x", x, *X),
@@ -263,8 +252,9 @@ def lower_bound_construction(points: int = 601) -> xr.Dataset:
     slope = -y * (delta + 1 / delta)
     g = np.sqrt(2 / np.pi) * np.exp(-(x**2) / 2) / x
     h = y + scipy.special.erfc(x / np.sqrt(2))
-    return _dataset(
+    return labelled(
         "Construction of the lower bound",
+        SOURCE,
         coords={"x": ("x", x, "x", "linear region in standard deviations, a/√q*")},
         variables={
             "g": ("x", g, "g(x)", "scaled Gaussian density over x"),
@@ -295,8 +285,9 @@ def correlation_by_depth(names: Sequence[str] = DEPTH_ACTIVATIONS, depth: int = 
         paths.append(_trajectory(layers, q[:, None], start, depth))
         weights.append(sigma_w**2)
         biases.append(sigma_b**2)
-    return _dataset(
+    return labelled(
         "Correlation through the layers of critical networks",
+        SOURCE,
         coords={
             "activation": ("activation", list(names), *ACTIVATION),
             "q": ("q", q, *Q_STAR),

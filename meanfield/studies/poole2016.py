@@ -18,8 +18,6 @@ References
     deep neural networks through transient chaos, NeurIPS 2016, arXiv:1606.05340.
 """
 
-from typing import Any
-
 import numpy as np
 import xarray as xr
 
@@ -31,7 +29,7 @@ from meanfield.fixedpoint import correlation_fixed_point, steady_state
 from meanfield.layers import Dense
 from meanfield.maps import correlation_map, rollout
 from meanfield.phase import phase_diagram
-from meanfield.sweep.engine import attributes
+from meanfield.studies.labels import Variable, variable
 
 SOURCE = "arXiv:1606.05340"
 SIGMA_W = (1.3, 2.5, 4.0)
@@ -46,16 +44,10 @@ CORRELATIONS = (0.2, 0.5, 0.8)
 # √q* along the edge of chaos, which leaves the surfaces at 4.9. Even steps are even along it.
 EDGE_ROOTS = (0.01, 6.0)
 
-Variable = tuple[Any, Any, dict[str, str]]
-
-
-def _variable(dims: Any, values: Any, symbol: str, long_name: str) -> Variable:
-    return dims, np.asarray(values), attributes(symbol, long_name)
-
 
 def _networks() -> tuple[Dense, Variable]:
     """Return the three networks, one per row, and their coordinate."""
-    coordinate = _variable("sigma_w", SIGMA_W, "σ_w", "standard deviation of weights")
+    coordinate = variable("sigma_w", SIGMA_W, "σ_w", "standard deviation of weights")
     return Dense(activation("tanh"), np.array(SIGMA_W)[:, None], SIGMA_B), coordinate
 
 
@@ -66,10 +58,10 @@ def _surface(size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, dict[str, V
         weights,
         biases,
         {
-            "surface_sigma_w": _variable(
+            "surface_sigma_w": variable(
                 "surface_sigma_w", weights, "σ_w", "standard deviation of weights"
             ),
-            "surface_sigma_b": _variable(
+            "surface_sigma_b": variable(
                 "surface_sigma_b", biases, "σ_b", "standard deviation of biases"
             ),
         },
@@ -100,28 +92,28 @@ def length_maps(
         "Variances in tanh networks",
         coords={
             "sigma_w": sigma_w,
-            "q": _variable("q", q, "q", "variance of the pre-activations"),
-            "initial_variance": _variable(
+            "q": variable("q", q, "q", "variance of the pre-activations"),
+            "initial_variance": variable(
                 "initial_variance", VARIANCES, "q⁰", "variance of the first pre-activations"
             ),
-            "layer": _variable("layer", np.arange(depth + 1), "l", "layer"),
+            "layer": variable("layer", np.arange(depth + 1), "l", "layer"),
             **axes,
         },
         variables={
-            "sigma_b": _variable((), SIGMA_B, "σ_b", "standard deviation of biases"),
-            "length_map": _variable(
+            "sigma_b": variable((), SIGMA_B, "σ_b", "standard deviation of biases"),
+            "length_map": variable(
                 ("sigma_w", "q"), layers.variance(q), "V(q)", "variance one layer on"
             ),
-            "q_star": _variable(
+            "q_star": variable(
                 "sigma_w", np.ravel(state.q), "q*", "stable fixed point of the variance"
             ),
-            "variance": _variable(
+            "variance": variable(
                 ("sigma_w", "initial_variance", "layer"),
                 np.stack(paths, axis=-1),
                 "q",
                 "variance after l layers",
             ),
-            "surface_q_star": _variable(
+            "surface_q_star": variable(
                 ("surface_sigma_w", "surface_sigma_b"),
                 surface.q,
                 "q*",
@@ -160,45 +152,45 @@ def correlation_maps(
         "Correlations in tanh networks",
         coords={
             "sigma_w": sigma_w,
-            "c": _variable("c", c, "c", "correlation of two inputs"),
-            "initial_correlation": _variable(
+            "c": variable("c", c, "c", "correlation of two inputs"),
+            "initial_correlation": variable(
                 "initial_correlation", starts, "c⁰", "correlation of the two inputs"
             ),
-            "layer": _variable("layer", np.arange(depth + 1), "l", "layer"),
-            "edge_q": _variable("edge_q", edge.q, "q*", "fixed variance on the edge of chaos"),
+            "layer": variable("layer", np.arange(depth + 1), "l", "layer"),
+            "edge_q": variable("edge_q", edge.q, "q*", "fixed variance on the edge of chaos"),
             **axes,
         },
         variables={
-            "sigma_b": _variable((), SIGMA_B, "σ_b", "standard deviation of biases"),
-            "correlation_map": _variable(
+            "sigma_b": variable((), SIGMA_B, "σ_b", "standard deviation of biases"),
+            "correlation_map": variable(
                 ("sigma_w", "c"),
                 correlation_map(layers, q, c),
                 "C(c)",
                 "correlation one layer on",
             ),
-            "correlation_limit": _variable(
+            "correlation_limit": variable(
                 "sigma_w", np.ravel(limit.c), "c*", "stable limit of the correlation"
             ),
-            "correlation_limit_slope": _variable(
+            "correlation_limit_slope": variable(
                 "sigma_w", np.ravel(limit.slope), "C'(c*)", "slope of the correlation map at c*"
             ),
-            "chi": _variable(
+            "chi": variable(
                 "sigma_w", np.ravel(state.chi), "χ₁", "slope of the correlation map at 1"
             ),
-            "correlation": _variable(
+            "correlation": variable(
                 ("sigma_w", "initial_correlation", "layer"),
                 path.c,
                 "c",
                 "correlation after l layers",
             ),
-            "surface_correlation_limit": _variable(
+            "surface_correlation_limit": variable(
                 plane, 1 - surface["epsilon"], "c*", "stable limit of the correlation"
             ),
-            "surface_chi": _variable(plane, chi, "χ₁", "slope of the correlation map at 1"),
-            "edge_sigma_w": _variable(
+            "surface_chi": variable(plane, chi, "χ₁", "slope of the correlation map at 1"),
+            "edge_sigma_w": variable(
                 "edge_q", edge.sigma_w, "σ_w", "standard deviation of weights on the edge"
             ),
-            "edge_sigma_b": _variable(
+            "edge_sigma_b": variable(
                 "edge_q", edge.sigma_b, "σ_b", "standard deviation of biases on the edge"
             ),
         },
@@ -221,18 +213,18 @@ def curvature(depth: int = 40) -> xr.Dataset:
         "Curvature of a circle of inputs in tanh networks",
         coords={
             "sigma_w": sigma_w,
-            "layer": _variable("layer", np.arange(depth + 1), "l", "layer"),
+            "layer": variable("layer", np.arange(depth + 1), "l", "layer"),
         },
         variables={
-            "sigma_b": _variable((), SIGMA_B, "σ_b", "standard deviation of biases"),
-            "curvature": _variable(
+            "sigma_b": variable((), SIGMA_B, "σ_b", "standard deviation of biases"),
+            "curvature": variable(
                 by_layer, np.sqrt(kappa), "κ̄", "extrinsic curvature times the root of the width"
             ),
-            "metric": _variable(by_layer, metric, "ḡ", "extrinsic metric over the width"),
-            "gauss_length": _variable(by_layer, gauss, "L/2π", "length of the Gauss map over 2π"),
-            "curvature_limit": _variable(
+            "metric": variable(by_layer, metric, "ḡ", "extrinsic metric over the width"),
+            "gauss_length": variable(by_layer, gauss, "L/2π", "length of the Gauss map over 2π"),
+            "curvature_limit": variable(
                 "sigma_w", np.sqrt(np.ravel(bent.limit)), "κ̄_∞", "limit of the curvature"
             ),
-            "chi2": _variable("sigma_w", np.ravel(bent.chi2), "χ₂", "σ_w² E φ''²"),
+            "chi2": variable("sigma_w", np.ravel(bent.chi2), "χ₂", "σ_w² E φ''²"),
         },
     )

@@ -22,7 +22,6 @@ References
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -34,7 +33,7 @@ from meanfield.depth import depth_scales
 from meanfield.errors import Status, check
 from meanfield.fixedpoint import steady_state
 from meanfield.layers import Dense
-from meanfield.sweep.engine import attributes
+from meanfield.studies.labels import Variable, variable
 
 SOURCE = "arXiv:1611.01232"
 # Weight variances of the curves, and the bias variances of the depth scales.
@@ -55,12 +54,6 @@ EDGE_ROOTS = (0.01, 1.7)
 WEIGHT = ("σ_w²", "variance of weights, times the width")
 BIAS = ("σ_b²", "variance of biases")
 XI_C = ("ξ_c", "depth scale of correlations")
-
-Variable = tuple[Any, Any, dict[str, str]]
-
-
-def _variable(dims: Any, values: Any, symbol: str, long_name: str) -> Variable:
-    return dims, np.asarray(values), attributes(symbol, long_name)
 
 
 def _dataset(title: str, variables: dict[str, Variable], coords: dict[str, Variable]) -> xr.Dataset:
@@ -85,15 +78,15 @@ def phases(size: tuple[int, int] = PLANE_SIZE, edge_points: int = 61) -> xr.Data
     return _dataset(
         "Order and chaos in tanh networks",
         coords={
-            "weight_variance": _variable("weight_variance", weights, *WEIGHT),
-            "bias_variance": _variable("bias_variance", biases, *BIAS),
-            "edge_q": _variable("edge_q", edge.q, "q*", "fixed variance on the edge of chaos"),
+            "weight_variance": variable("weight_variance", weights, *WEIGHT),
+            "bias_variance": variable("bias_variance", biases, *BIAS),
+            "edge_q": variable("edge_q", edge.q, "q*", "fixed variance on the edge of chaos"),
         },
         variables={
-            "chi": _variable(plane, state.chi, "χ₁", "slope of the correlation map at 1"),
-            "xi_c": _variable(plane, xi_c, *XI_C),
-            "edge_weight_variance": _variable("edge_q", np.square(edge.sigma_w), *WEIGHT),
-            "edge_bias_variance": _variable("edge_q", np.square(edge.sigma_b), *BIAS),
+            "chi": variable(plane, state.chi, "χ₁", "slope of the correlation map at 1"),
+            "xi_c": variable(plane, xi_c, *XI_C),
+            "edge_weight_variance": variable("edge_q", np.square(edge.sigma_w), *WEIGHT),
+            "edge_bias_variance": variable("edge_q", np.square(edge.sigma_b), *BIAS),
         },
     )
 
@@ -124,12 +117,12 @@ def scales(bias_variances: Sequence[float] = BIAS_VARIANCES, points: int = 40) -
     curve = ("bias_variance", "point")
     return _dataset(
         "Depth scales of tanh networks",
-        coords={"bias_variance": _variable("bias_variance", biases, *BIAS)},
+        coords={"bias_variance": variable("bias_variance", biases, *BIAS)},
         variables={
-            "weight_variance": _variable(curve, weights, *WEIGHT),
-            "xi_q": _variable(curve, result.xi_q, "ξ_q", "depth scale of variances"),
-            "xi_c": _variable(curve, result.xi_c, *XI_C),
-            "critical_weight_variance": _variable("bias_variance", critical, *WEIGHT),
+            "weight_variance": variable(curve, weights, *WEIGHT),
+            "xi_q": variable(curve, result.xi_q, "ξ_q", "depth scale of variances"),
+            "xi_c": variable(curve, result.xi_c, *XI_C),
+            "critical_weight_variance": variable("bias_variance", critical, *WEIGHT),
         },
     )
 
@@ -147,12 +140,12 @@ def dropout(keeps: Sequence[float] = KEEPS, points: int = 40) -> xr.Dataset:
     return _dataset(
         "Depth scale of correlations in tanh networks with dropout",
         coords={
-            "keep": _variable("keep", keep, "p", "probability to keep a unit"),
-            "weight_variance": _variable("weight_variance", weights, *WEIGHT),
+            "keep": variable("keep", keep, "p", "probability to keep a unit"),
+            "weight_variance": variable("weight_variance", weights, *WEIGHT),
         },
         variables={
-            "xi_c": _variable(("keep", "weight_variance"), check(depth_scales(layers)).xi_c, *XI_C),
-            "bias_variance": _variable((), DROPOUT_BIAS_VARIANCE, *BIAS),
-            "critical_weight_variance": _variable((), critical, *WEIGHT),
+            "xi_c": variable(("keep", "weight_variance"), check(depth_scales(layers)).xi_c, *XI_C),
+            "bias_variance": variable((), DROPOUT_BIAS_VARIANCE, *BIAS),
+            "critical_weight_variance": variable((), critical, *WEIGHT),
         },
     )

@@ -39,7 +39,8 @@ from meanfield.criticality import critical_point
 from meanfield.errors import check
 from meanfield.layers import Dense
 from meanfield.maps import rollout
-from meanfield.studies.hayou2019 import ACTIVATION, EPSILON, LAYER, depths, labelled
+from meanfield.studies.hayou2019 import ACTIVATION, EPSILON, LAYER, depths
+from meanfield.studies.labels import labelled
 from meanfield.typing import Array, ScalarLike
 
 SOURCE = "Mathematics 14 (2026) 72"
