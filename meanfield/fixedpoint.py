@@ -152,10 +152,13 @@ def limit_correlation(layer: Layer, state: SteadyState) -> CorrelationFixedPoint
         # ε'/ε falls from χ1 at ε = 0 to at most 1 at ε = 1, since C(0) >= 0; just above
         # ε = 1 it is below 1 even where C(0) = 0.
         bracket, _, _ = scan(growth, 1e-6, -EPSILON_STEP, EPSILON_STEPS)
-        t = close_bracket(growth, bracket)
-        residual, slope = jax.jvp(growth, (t,), (jnp.ones_like(t),))
-        t = implicit(t, residual, slope)
-        # Again, at a root that moves with the parameters: the slope does so too.
+        # The derivative of the root is left to `custom_root`: it costs nothing unless asked for.
+        t = jax.lax.custom_root(
+            growth,
+            bracket.low,
+            lambda f, _: close_bracket(f, bracket),
+            lambda linear, y: y / linear(1.0),
+        )
         slope = jax.jvp(growth, (t,), (jnp.ones_like(t),))[1]
         return jnp.exp(t), 1 + slope
 

@@ -46,7 +46,7 @@ def decorrelation_map(layer: Layer, q: ScalarLike, epsilon: ScalarLike) -> Array
 def correlation_slope(layer: Layer, q: ScalarLike, c: ScalarLike) -> Array:
     """Return dC/dc at correlation c for two inputs of variance q > 0.
 
-    At c = 1 and a fixed point q of the variance map this is χ1; inf where φ jumps.
+    At c = 1 and a fixed point q of the variance map this is χ1, inf if φ jumps.
     """
     return layer.correlation_slope(q, 1.0 - c)
 

@@ -92,7 +92,9 @@ def test_an_activation_that_jumps_has_infinite_slope_at_one_and_a_finite_map():
     layer = mf.Dense(mf.from_callable(jnp.sign), 1.0, 0.5)
     c = mf.correlation_map(layer, 1.25, 0.6)
     assert c == pytest.approx((2 / np.pi * np.arcsin(0.6) + 0.25) / 1.25, rel=1e-9)
-    assert np.isposinf(mf.correlation_slope(layer, 1.25, 0.6))
+    slope = 2 / np.pi / np.sqrt(1 - 0.6**2) / 1.25
+    assert mf.correlation_slope(layer, 1.25, 0.6) == pytest.approx(slope, rel=1e-12)
+    assert np.isposinf(mf.correlation_slope(layer, 1.25, 1.0))
 
 
 # Near c = 1 ----------------------------------------------------------------------------------

@@ -64,7 +64,7 @@ ROUNDING = 1e-10
 CLOSE = 1e-3
 # A jump of φ' below this (times 1 + |φ'|) is rounding.
 SLOPE_ROUNDING = 1e-9
-# Where qε and ε are below this, `deficit` is integrated, not subtracted.
+# Where qε is below this, and ε below 1, `deficit` is integrated, not subtracted.
 SMALL_DEFICIT = 1e-2
 # Below it the estimate of the error of `slope_gap` is above the error by this and more.
 LENIENCE = 30.0
@@ -73,7 +73,7 @@ LENIENCE = 30.0
 CALM_SIZE, WIDE_SIZE = 513, 6145
 WIDE = 50.0
 LEGENDRE_NODES, LEGENDRE_WEIGHTS = np.polynomial.legendre.leggauss(4)
-# Resolve 2x g(εx²) on [0, 1], g(ε) = slope_gap(q, ε), for ε and qε below SMALL_DEFICIT.
+# Resolve 2x g(εx²) on [0, 1], g(ε) = slope_gap(q, ε), for qε below SMALL_DEFICIT.
 GAP_NODES, GAP_WEIGHTS = np.polynomial.legendre.leggauss(8)
 
 
@@ -309,21 +309,23 @@ class Activation(abc.ABC):
         it tends to E φ'².
         """
         epsilon = jnp.maximum(jnp.asarray(epsilon, dtype=float), TINY)
-        root = jnp.sqrt(jnp.asarray(q, dtype=float))
-
-        def by(quotient: Callable[[Pair], Array]) -> Array:
-            def integrand(pair: Pair) -> Array:
-                return (pair.z2 * quotient(pair)) ** 2
-
-            sums = pair_sums(integrand, q, q, epsilon, self.cuts(), symmetric=True)
-            limit = self.slope_moment(q, 2)
-            return sums.certified(jnp.where(jnp.isinf(limit), jnp.abs(sums.value), limit))
-
         return jax.lax.cond(
-            root * jnp.sqrt(epsilon / 2) < CLOSE,
-            lambda: by(self._mean_slope),
-            lambda: by(self._quotient),
+            jnp.sqrt(jnp.asarray(q, dtype=float)) * jnp.sqrt(epsilon / 2) < CLOSE,
+            lambda: self._decorrelation(q, epsilon, self._mean_slope),
+            lambda: self._decorrelation(q, epsilon, self._quotient),
         )
+
+    def _decorrelation(
+        self, q: ScalarLike, epsilon: ScalarLike, quotient: Callable[[Pair], Array]
+    ) -> Array:
+        """Return `decorrelation` by one of the ways to compute D."""
+
+        def integrand(pair: Pair) -> Array:
+            return (pair.z2 * quotient(pair)) ** 2
+
+        sums = pair_sums(integrand, q, q, epsilon, self.cuts(), symmetric=True)
+        limit = self.slope_moment(q, 2)
+        return sums.certified(jnp.where(jnp.isinf(limit), jnp.abs(sums.value), limit))
 
     def slope_gap(self, q: ScalarLike, epsilon: ScalarLike) -> Array:
         """Return E φ'(u)² - E φ'(u1) φ'(u2) = E (φ'(u1) - φ'(u2))²/2, free of cancellation."""
@@ -377,9 +379,14 @@ class Activation(abc.ABC):
             return self._plackett(q, epsilon)[1] + smooth
 
         def subtracted() -> Array:
-            return self.slope_moment(q, 2) - self.decorrelation(q, epsilon)
+            # u1 and u2 are not close here, which spares the other way to compute D.
+            if type(self).decorrelation is Activation.decorrelation:
+                apart = self._decorrelation(q, epsilon, self._quotient)
+            else:
+                apart = self.decorrelation(q, epsilon)
+            return self.slope_moment(q, 2) - apart
 
-        small = epsilon * jnp.maximum(q, 1.0) < SMALL_DEFICIT
+        small = (epsilon * q < SMALL_DEFICIT) & (epsilon <= 1.0)
         return self._unless_jumping(jax.lax.cond(small, integrated, subtracted))
 
     def mean_curvature(self, q: ScalarLike) -> Array:

@@ -42,6 +42,7 @@ class Erf(Activation):
         return (4 / math.pi) ** (power / 2) / jnp.sqrt(1.0 + 2.0 * power * jnp.asarray(q))
 
     def variance_slope(self, q: ScalarLike) -> Array:
+        q = jnp.asarray(q)
         return 4 / np.pi / ((1.0 + 2.0 * q) * jnp.sqrt(1.0 + 4.0 * q))
 
     def covariance(self, q1: ScalarLike, q2: ScalarLike, epsilon: ScalarLike) -> Array:
