@@ -53,7 +53,7 @@ class Verdict:
     network that has it (q = 1 stands for all of a scale-invariant φ), NaN if there is none.
     `edge` says whether an edge of chaos exists at all, `why` explains. `smooth` says whether φ' is
     continuous, so that correlations on the edge converge like 1/l, not 1/l². `stable` says whether
-    V attracts all along the edge; None without an edge.
+    V attracts all along the edge; None without an edge, and where V' = 1 on all of it.
     """
 
     universality: str
@@ -80,7 +80,7 @@ def classify(phi: Activation) -> Verdict:
     if is_scale_invariant(phi):
         sigma_w = float(points.sigma_w[0])
         why = f"every variance is fixed, and critical at σw = {sigma_w:.12g}, σb = 0"
-        return Verdict("scale-invariant", 1.0, sigma_w, 0.0, True, why, smooth, stable)
+        return Verdict("scale-invariant", 1.0, sigma_w, 0.0, True, why, smooth, None)
     line = edge_curve(phi)
     if line.ends.q.size and line.ends.q[0] == 0 and _vanishes(phi, float(line.ends.sigma_w[0])):
         sigma_w = float(line.ends.sigma_w[0])

@@ -212,10 +212,11 @@ def edge(
         "sigma_w": float(critical.sigma_w),
         "sigma_b": sigma_b,
         "slope": float(critical.slope),
-        "stable": None if status != Status.OK else abs(float(critical.slope)) <= 1 + STEADY,
+        "stable": None if status != Status.OK else abs(float(critical.slope)) < 1 - STEADY,
         "status": status.name,
     }
-    unstable = "; but V' > 1: lengths are repelled from this q" if record["stable"] is False else ""
+    repels = float(critical.slope) > 1 + STEADY
+    unstable = "; but V' > 1: lengths are repelled from this q" if repels else ""
     emit(record, as_json, f"{activation}: {status.message}{unstable}")
 
 
