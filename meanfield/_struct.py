@@ -139,6 +139,10 @@ def elementwise(*static_argnames: str, **domains: Domain) -> Callable[[F], F]:
                     )
                 if isinstance(value, list | tuple):
                     bound.arguments[name] = np.asarray(value, dtype=float)
+            try:
+                np.broadcast_shapes(*map(np.shape, jax.tree.leaves(bound.arguments)))
+            except ValueError as error:
+                raise MeanFieldError(f"arguments of {function.__name__}: {error}") from error
             for name, (check, legal) in domains.items():
                 value = bound.arguments[name]
                 if concrete(value):

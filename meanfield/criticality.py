@@ -37,8 +37,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from meanfield._struct import NON_NEGATIVE, POSITIVE, elements, elementwise, in_blocks, struct
-from meanfield.activations.base import Activation
-from meanfield.errors import Status, require
+from meanfield.activations.base import Activation, require_activation, require_single
+from meanfield.errors import MeanFieldError, Status, require
 from meanfield.rootfind import all_roots, close_bracket, implicit, scan, sign_changes
 from meanfield.typing import Array, ScalarLike
 
@@ -93,7 +93,7 @@ def _candidate(phi: Activation, q: Array) -> CriticalPoint:
     slope = phi.variance_slope(q) / mean_slope
     resolved = jnp.isfinite(sigma_w) & jnp.isfinite(bias_variance) & jnp.isfinite(slope)
     status = jnp.where(
-        jnp.isinf(mean_slope) | (resolved & (bias_variance < 0)),
+        jnp.isinf(mean_slope) | (mean_slope == 0) | (resolved & (bias_variance < 0)),
         Status.NO_SOLUTION,
         jnp.where(resolved, Status.OK, Status.NOT_CONVERGED),
     )
@@ -120,8 +120,11 @@ def _excess(phi: Activation, wanted: Array) -> Callable[[Array], Array]:
 
 @jax.jit
 def is_scale_invariant(phi: Activation) -> Array:
-    """Return whether φ(tx) = t φ(x) for t > 0, as far as q E φ'² = E φ² shows it."""
-    return (jax.lax.map(phi.edge_deficit, jnp.asarray(LEVELS)) == 0).all()
+    """Return whether φ(tx) = t φ(x) for t > 0, as far as q E φ'² = E φ² > 0 shows it."""
+    levels = jnp.asarray(LEVELS)
+    return (
+        jax.lax.map(lambda q: (phi.edge_deficit(q) == 0) & (phi.slope_moment(q, 2) > 0), levels)
+    ).all()
 
 
 def _without_bias(phi: Activation, wanted: Array) -> tuple[Array, Array]:
@@ -141,7 +144,8 @@ def _jumps(phi: Activation) -> Array:
 def edge_of_chaos(phi: Activation, sigma_b: ScalarLike) -> CriticalPoint:
     """Return the critical network with biases of standard deviation `sigma_b` >= 0.
 
-    Arguments broadcast. Where several exist, it is the one of smallest q. For an activation
+    Arguments broadcast. Where several exist, it is the one of smallest q; of two within a fifth
+    of each other only `edge_branches` knows. For an activation
     that is scale-invariant every q is fixed at σb = 0, and q = 1 stands for them; where the
     edge starts at q = 0 (σb = 0, tanh), q is 0. The status is NO_SOLUTION where no edge
     exists at this σb, NOT_CONVERGED where the search met an unresolved expectation or σb > 3e6.
@@ -182,12 +186,13 @@ def edge_branches(phi: Activation, sigma_b: ScalarLike) -> CriticalPoint:
     """Return every critical network with biases of standard deviation `sigma_b` >= 0.
 
     Arguments broadcast; the fields have one axis more than they, in ascending q, as long as the
-    longest list of branches. Shorter lists end in NaN with status NO_SOLUTION, or NOT_CONVERGED
-    where the search met unresolved expectations. Where two branches meet, the point is listed
-    once. q = 0 and q = 1 stand for what they do in `edge_of_chaos`. Variances up to 1e10 are
-    searched. For activations of numbers, not inside `jax.jit`; `edge_of_chaos` is the
-    differentiable one.
+    longest list of branches. Shorter lists end in NaN with status NO_SOLUTION; the only entry of
+    a list without branches has the status of `edge_of_chaos`. Where two branches meet, the point
+    is listed once. q = 0 and q = 1 stand for what they do in `edge_of_chaos`. Variances up to 1e16
+    are searched; stretches with unresolved expectations are passed over. For activations of
+    numbers, not inside `jax.jit`; `edge_of_chaos` is the differentiable one.
     """
+    require_activation("phi", phi)
     sigma_b = np.asarray(sigma_b, dtype=float)
     require(NON_NEGATIVE[0](sigma_b), "sigma_b", sigma_b, NON_NEGATIVE[1])
     pairs, shape = elements((phi, sigma_b))
@@ -213,23 +218,24 @@ def _branches(phi: Activation, sigma_b: ScalarLike) -> CriticalPoint:
         return excess, line.bias_slope - excess
 
     first = edge_of_chaos(phi, sigma_b)
-    if first.status != Status.OK:
-        return jax.tree.map(lambda x: x[None], first)
     start = np.log(wanted if wanted > 0 else SMALLEST)
     roots = all_roots(excess, np.linspace(start, np.log(LARGEST), BRANCH_GRID_SIZE), ROUNDING)
     q = [math.exp(root.at) for root in roots]
+    if first.status != Status.OK and not q:
+        return jax.tree.map(lambda x: x[None], first)
     if first.q in (0.0, 1.0) and wanted == 0:
         # Such a q stands for a limit or for all; near it there is rounding.
         aside = [np.abs(excess(np.log(x) + np.array([-0.3, 0.3]))[0]).max() for x in q]
         seen = [x for x, size in zip(q, aside, strict=True) if size > FAINT]
         q = [] if first.q == 1 else seen
-    elif q:
+    elif q and first.status == Status.OK:
         # One of them is `first`.
         q.remove(min(q, key=lambda x: abs(np.log(x / float(first.q)))))
     rest = in_blocks(critical_point, phi, q)
     rest = dataclasses.replace(rest, sigma_b=jnp.full(len(q), sigma_b))
     points = jax.tree.map(lambda x, xs: jnp.concatenate([x[None], xs]), first, rest)
-    # A double root may lie before the first that changes a sign.
+    # Two branches that are close may lie before the first, or where it saw none.
+    points = jax.tree.map(lambda x: x[int(first.status != Status.OK) :], points)
     return jax.tree.map(lambda x: x[jnp.argsort(points.q)], points)
 
 
@@ -276,7 +282,12 @@ def edge_curve(phi: Activation, q: ScalarLike | None = None) -> EdgeCurve:
     parameters that are numbers; not for use inside `jax.jit`. Where (*) has no solution, the
     status of that point says so.
     """
+    require_single(phi)
     grid = np.geomspace(1e-4, 1e4, 161) if q is None else np.atleast_1d(q)
+    if grid.ndim > 1:
+        raise MeanFieldError(
+            f"q of shape {grid.shape} is not legal; it must be a list of variances"
+        )
     curve = in_blocks(critical_point, phi, grid)
     stable = (curve.status == Status.OK) & (jnp.abs(curve.slope) < 1 - STEADY)
     line = in_blocks(_along, phi, CURVE_GRID)

@@ -46,9 +46,12 @@ def curvature_propagation(layer: Dense, depth: int, q0: ScalarLike = 1.0) -> Cur
     """Return metric and curvature of a circle of inputs at the steady state that q0 reaches.
 
     The layer's parameters and q0 broadcast; the per-layer fields have an axis of length
-    depth + 1 more, the inputs first. Curvatures of kinked φ are inf. The status is that of
-    `steady_state`.
+    depth + 1 more, the inputs first. Curvatures of kinked φ are inf. Under dropout all inputs
+    share a mask. The status is that of `steady_state`, or NONFINITE where χ1 is 0 or infinite,
+    NOT_CONVERGED where χ2 is unresolved.
     """
+    if not isinstance(layer, Dense):
+        raise MeanFieldError(f"layer = {layer!r} is not legal; it must be a Dense layer")
     if not isinstance(depth, int) or depth < 0:
         raise MeanFieldError(f"depth = {depth!r} is not legal; it must be an integer >= 0")
     return _propagate(layer, q0, depth)
@@ -59,16 +62,20 @@ def _propagate(layer: Dense, q0: ScalarLike, depth: int) -> Curvature:
     state = steady_state(layer, q0)
     chi = state.chi
     chi2 = jnp.square(layer.sigma_w) / layer.keep * layer.phi.curvature_moment(state.q)
-    chi2 = jnp.where(state.status == Status.OK, chi2, jnp.nan)
+    bad = jnp.where(jnp.isnan(chi2), Status.NOT_CONVERGED, Status.NONFINITE)
+    sound = jnp.isfinite(chi) & (chi > 0) & ~jnp.isnan(chi2)
+    status = jnp.where((state.status == Status.OK) & ~sound, bad, state.status).astype(jnp.int8)
+    known = status == Status.OK
+    chi, chi2, q = (jnp.where(known, x, jnp.nan) for x in (chi, chi2, state.q))
 
     def step(bent: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
         metric, curvature = bent
         after = chi * metric, 3 * chi2 / chi**2 + curvature / chi
         return after, after
 
-    first = state.q, 1 / state.q
+    first = q, 1 / q
     _, rest = jax.lax.scan(step, first, length=depth)
     metric, curvature = (jnp.concatenate([x[None], xs]) for x, xs in zip(first, rest, strict=True))
     limit = jnp.where(chi > 1, 3 * chi2 / (chi * (chi - 1)), jnp.inf)
-    limit = jnp.where(state.status == Status.OK, limit, jnp.nan)
-    return Curvature(metric, curvature, jnp.sqrt(curvature * metric), chi2, limit, state.status)
+    limit = jnp.where(known, limit, jnp.nan)
+    return Curvature(metric, curvature, jnp.sqrt(curvature * metric), chi2, limit, status)

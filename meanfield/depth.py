@@ -44,10 +44,11 @@ class DepthScales:
 def depth_scales(layer: Layer, q0: ScalarLike = 1.0) -> DepthScales:
     """Return the depth scales at the steady state that an input of variance q0 > 0 reaches.
 
-    All arguments broadcast. ξ_c and ξ_∇ are inf on the edge of chaos, ξ_∇ is negative in the
-    chaotic phase, and a scale of 0 means that one layer suffices. The status is that of
-    `correlation_fixed_point`; where the variance vanishes, ξ_q and ξ_∇ are the limits, and ξ_c,
-    for correlations that freeze, is NaN. Differentiable away from the edge.
+    They count passes of the layer: of the whole stack, if it is one. All arguments broadcast. ξ_c
+    and ξ_∇ are inf on the edge of chaos, ξ_∇ is negative in the chaotic phase, and a scale of 0
+    means that one layer suffices. The status is that of `correlation_fixed_point`; where the
+    variance vanishes, ξ_q and ξ_∇ are the limits, and ξ_c, for correlations that freeze, is NaN.
+    Differentiable away from the edge.
     """
     state = steady_state(layer, q0)
     return scales(state, limit_correlation(layer, state))

@@ -87,7 +87,14 @@ def steady_state(layer: Layer, q0: ScalarLike = 1.0) -> SteadyState:
         return jnp.where(jnp.abs(value) <= ROUNDING, jnp.where(rising, TINY, -TINY), value)
 
     step = jnp.where(rising, GRID_STEP, -GRID_STEP)
-    bracket, crosses, blind = scan(tendency, start, step, jnp.where(still, 0, GRID_SIZE))
+
+    def tilt(t: Array) -> Array:
+        q = jnp.exp(t)
+        return q * layer.variance_slope(q) / layer.variance(q) - 1
+
+    count = jnp.where(still, 0, GRID_SIZE)
+    # Two fixed points in one cell are seen by the slope.
+    bracket, crosses, blind = scan(tendency, start, step, count, tilt, ROUNDING)
     root = jnp.exp(close_bracket(excess, bracket))
 
     found = still | crosses

@@ -48,7 +48,7 @@ from meanfield._struct import (
     static,
     struct,
 )
-from meanfield.activations.base import Activation
+from meanfield.activations.base import Activation, require_activation
 from meanfield.errors import MeanFieldError, require
 from meanfield.typing import Array, ScalarLike
 
@@ -165,11 +165,7 @@ class Dense(Layer):
     keep: ScalarLike = 1.0
 
     def __post_init__(self) -> None:
-        if not isinstance(self.phi, Activation):
-            raise MeanFieldError(
-                f"phi = {self.phi!r} is not legal; it must be an Activation: "
-                "activation(name) or from_callable(function)"
-            )
+        require_activation("phi", self.phi)
         if self.ensemble not in S1:
             raise MeanFieldError(
                 f"ensemble = {self.ensemble!r} is not legal; it must be 'gaussian' or 'orthogonal'"
@@ -331,6 +327,8 @@ class Repeat(Layer):
     times: int = static()
 
     def __post_init__(self) -> None:
+        if not isinstance(self.layer, Layer):
+            raise MeanFieldError(f"layer {self.layer!r} is not legal; it must be a Layer")
         if not isinstance(self.times, int) or self.times < 0:
             raise MeanFieldError(f"times = {self.times!r} is not legal; it must be an integer >= 0")
 

@@ -7,6 +7,7 @@ References
 [2] S. Schoenholz et al., Deep information propagation, ICLR 2017, arXiv:1611.01232.
 """
 
+import dataclasses
 import os
 from concurrent.futures import ThreadPoolExecutor
 
@@ -16,8 +17,8 @@ import numpy as np
 import xarray as xr
 from jax.typing import ArrayLike
 
-from meanfield._struct import NON_NEGATIVE, elementwise
-from meanfield.activations.base import Activation
+from meanfield._struct import NON_NEGATIVE, POSITIVE, elementwise
+from meanfield.activations.base import Activation, require_single
 from meanfield.criticality import edge_curve
 from meanfield.errors import MeanFieldError, Status, require
 from meanfield.fixedpoint import steady_state
@@ -57,6 +58,9 @@ def phase_diagram(
     depth scales xi_q, xi_c and xi_grad, moment_ratio = E φ'⁴/(E φ'²)² and status. Numbers are NaN
     where the status is not OK. All processors work on it.
     """
+    require_single(phi)
+    if np.ndim(keep) or np.ndim(q0):
+        raise MeanFieldError("keep and q0 must be single numbers here")
     axes = {"sigma_w": _axis("sigma_w", sigma_w), "sigma_b": _axis("sigma_b", sigma_b)}
     mesh = np.meshgrid(*axes.values(), indexing="ij")
     size, workers = mesh[0].size, os.cpu_count() or 1
@@ -75,10 +79,11 @@ def phase_diagram(
     data = {name: (dims, values[name], attributes(*labels)) for name, labels in VARIABLES.items()}
     data["status"] = (dims, values["status"], status_attributes())
     coords = {name: (name, axis, attributes(*STATE[name])) for name, axis in axes.items()}
-    return xr.Dataset(data, coords, {"title": f"Phase diagram of {type(phi).__name__}"})
+    attrs = {"title": f"Phase diagram of {type(phi).__name__}", "keep": float(keep)}
+    return xr.Dataset(data, coords, attrs)
 
 
-@elementwise()
+@elementwise(q0=POSITIVE)
 def _numbers(layer: Dense, q0: float) -> dict[str, Array]:
     point = Point(layer, steady_state(layer, q0))
     state, limit, depths = point.state, point.correlation, point.depth_scales
@@ -101,17 +106,19 @@ def _axis(name: str, values: ArrayLike) -> np.ndarray:
     axis = np.atleast_1d(np.asarray(values, dtype=float))
     require(NON_NEGATIVE[0](axis), name, axis, NON_NEGATIVE[1])
     if axis.ndim > 1 or axis.size == 0 or (np.diff(axis) <= 0).any():
-        raise MeanFieldError(f"{name} is not legal; it must be an ascending list of numbers")
+        raise MeanFieldError(f"{name} = {values} is not legal; it must be an ascending list")
     return axis
 
 
-def with_edge(diagram: xr.Dataset, phi: Activation) -> xr.Dataset:
-    """Return a phase diagram with the edge of chaos of its activation beside it.
+def with_edge(diagram: xr.Dataset, phi: Activation, keep: float = 1.0) -> xr.Dataset:
+    """Return a phase diagram with the curve χ1 = 1 of its activation beside it.
 
-    The edge is a curve over its variance, the dimension `edge_q`: edge_sigma_w, edge_sigma_b,
-    edge_slope = V'(q), NaN where there is no edge.
+    It is a curve over its variance, the dimension `edge_q`: edge_sigma_w, edge_sigma_b,
+    edge_slope = V'(q), NaN where there is none. Dropout, of which V and χ1 know the weight
+    variance over `keep` alone, moves it to smaller weights.
     """
     line = edge_curve(phi, np.geomspace(*EDGE)).curve
+    line = dataclasses.replace(line, sigma_w=line.sigma_w * np.sqrt(keep))
     labels = {
         "edge_sigma_w": ("σ_w", "standard deviation of weights on the edge of chaos"),
         "edge_sigma_b": ("σ_b", "standard deviation of biases on the edge of chaos"),

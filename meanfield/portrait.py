@@ -30,7 +30,7 @@ from meanfield.rootfind import Root, all_roots
 from meanfield.typing import Array, ScalarLike
 
 # Fixed points are looked for on this grid in log q.
-GRID = np.linspace(np.log(1e-12), np.log(1e12), 442)
+GRID = np.linspace(np.log(1e-18), np.log(1e12), 553)
 # Unresolved stretches this many points apart are one.
 JOIN = 32
 # A basin's orbits may leave it by this fraction: rounding.
@@ -63,7 +63,7 @@ def fixed_points(layer: Layer) -> FixedPoints:
     Parameters of the layer broadcast; the fields have one axis more than they. It is as long as
     the longest list; shorter ones end in NaN, with status NO_SOLUTION.
 
-    Finite points are found between 1e-12 and 1e12. A tangency is not `stable`, and its basin
+    Finite points are found between 1e-18 and 1e12. A tangency is not `stable`, and its basin
     ends at q. Where V is the identity to rounding on an interval, one entry of slope 1 stands
     for it, at q = 1 or at the end nearest to 1, and its basin is the interval; but where V tends
     to the identity as q vanishes or grows, what it does before rounding hides it counts. Where
@@ -74,7 +74,7 @@ def fixed_points(layer: Layer) -> FixedPoints:
     """
     networks, shape = elements(layer)
     portraits = [list(_portrait(_survey(network))) for network in networks]
-    longest = max(map(len, portraits))
+    longest = max(map(len, portraits), default=0)
     rows = [[*p, *[Entry()] * (longest - len(p))] for p in portraits]
     columns = {
         field.name: np.array([[getattr(e, field.name) for e in row] for row in rows])
@@ -175,6 +175,9 @@ def _portrait(survey: _Survey) -> Iterator[Entry]:
         slope, chi = survey.faint
         high = highs[0] if signs[0] < 0 else 0.0
         yield Entry(0.0, slope, chi, high > 0, 0.0, high, Status.VANISHES)
+    elif signs[0] < 0:
+        # V(0) > 0 and V < q on the first points: a fixed point lies below the grid.
+        yield Entry(basin_low=0.0, basin_high=highs[0], status=Status.NOT_CONVERGED)
     for i, mark in enumerate(landmarks):
         if mark.low < mark.high:
             yield mark.entry

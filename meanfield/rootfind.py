@@ -25,6 +25,8 @@ from meanfield._struct import struct
 from meanfield.typing import Array, ScalarLike
 
 MAX_STEPS = 120
+# A value that has a sign and nothing else.
+TINY = 1e-280
 
 
 @struct
@@ -38,32 +40,61 @@ class Bracket:
 
 
 def scan(
-    f: Callable[[Array], Array], start: ScalarLike, step: ScalarLike, count: int | Array
+    f: Callable[[Array], Array],
+    start: ScalarLike,
+    step: ScalarLike,
+    count: int | Array,
+    slope: Callable[[Array], Array] | None = None,
+    tolerance: float = 0.0,
 ) -> tuple[Bracket, Array, Array]:
     """Return where f first changes sign on start, start + step, ..., start + count·step.
 
     Beside the bracket: whether there is one, and whether f was NaN at a point that was tried. A
     cell with a NaN at either end is passed over. Points beyond the first change cost nothing.
+
+    Given the `slope` of f, a cell in which f turns round before it reaches 0 is looked into: where
+    f is beyond 0 at the turning point, or within `tolerance` of it, the bracket ends there.
     """
     start, step = (jax.lax.stop_gradient(jnp.asarray(x, dtype=float)) for x in (start, step))
 
     def changed(low: Array, high: Array) -> Array:
         return ((low < 0) != (high < 0)) & ~(jnp.isnan(low) | jnp.isnan(high))
 
+    def turning(
+        at: Array, end: Array, low: Array, high: Array, tilt: Array, tilt_end: Array
+    ) -> tuple[Array, Array]:
+        def look() -> tuple[Array, Array]:
+            assert slope is not None
+            middle = close_bracket(slope, Bracket(at, end, tilt, tilt_end))
+            value = f(middle)
+            beyond = changed(low, value) | (jnp.abs(value) <= tolerance)
+            return jnp.where(beyond, middle, end), jnp.where(beyond, -jnp.copysign(TINY, low), high)
+
+        turns = (low * high > 0) & (low * tilt * step < 0) & (high * tilt_end * step > 0)
+        return jax.lax.cond(turns, look, lambda: (end, high))
+
     def searching(state: tuple[Array, ...]) -> Array:
-        i, low, high, _ = state
+        i, _, _, low, high, _, _ = state
         return ~changed(low, high) & (i < count)
 
     def advance(state: tuple[Array, ...]) -> tuple[Array, ...]:
-        i, _, high, blind = state
-        value = f(start + (i + 1) * step)
-        return i + 1, high, value, blind | jnp.isnan(value)
+        i, _, at, _, low, tilt, blind = state
+        end = start + (i + 1) * step
+        high = f(end)
+        blind = blind | jnp.isnan(high)
+        if slope is None:
+            return i + 1, at, end, low, high, tilt, blind
+        tilt_end = slope(end)
+        stop, value = turning(at, end, low, high, tilt, tilt_end)
+        return i + 1, at, stop, low, value, tilt_end, blind
 
     # The first turn evaluates f(start): a NaN before it cannot change sign with it.
     nothing = jnp.full((), jnp.nan)
-    first = (jnp.full((), -1), nothing, nothing, jnp.zeros((), bool))
-    i, low, high, blind = jax.lax.while_loop(searching, advance, jax.lax.stop_gradient(first))
-    return Bracket(start + (i - 1) * step, start + i * step, low, high), changed(low, high), blind
+    first = (jnp.full((), -1), *[nothing] * 5, jnp.zeros((), bool))
+    _, at, end, low, high, _, blind = jax.lax.while_loop(
+        searching, advance, jax.lax.stop_gradient(first)
+    )
+    return Bracket(at, end, low, high), changed(low, high), blind
 
 
 def close_bracket(f: Callable[[Array], Array], bracket: Bracket) -> Array:

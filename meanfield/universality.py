@@ -26,7 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from meanfield._struct import elementwise, in_blocks
-from meanfield.activations.base import Activation
+from meanfield.activations.base import Activation, require_single
 from meanfield.criticality import (
     CURVE_GRID,
     STEADY,
@@ -71,6 +71,7 @@ def classify(phi: Activation) -> Verdict:
 
     Parameters must be numbers. The edge is searched for variances from 1e-8 to 1e8.
     """
+    require_single(phi)
     smooth = not any(float(jump) for jump in (*phi.jumps(), *phi.slope_jumps()))
     points = in_blocks(critical_point, phi, np.exp(CURVE_GRID))
     exists = np.asarray(points.status) == Status.OK
@@ -117,6 +118,8 @@ def _second_moment(phi: Activation, q: ScalarLike) -> Array:
 
 
 def _why_no_edge(phi: Activation, points: CriticalPoint) -> str:
+    if float(phi.slope_moment(1.0, 2)) == 0:
+        return "φ is constant"
     if any(float(jump) for jump in phi.jumps()):
         return "φ jumps, so that χ1 is infinite"
     if (points.status == Status.NOT_CONVERGED).any():

@@ -1,6 +1,7 @@
 """Sums, scalings and shifts of activations: values, kinks and statistics follow."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given
@@ -121,3 +122,31 @@ def test_centring_creates_an_edge_of_chaos(name, weight_variance, bias_variance)
     point = mf.check(mf.critical_point(mf.centre(mf.activation(name)), 1.0))
     assert point.sigma_w**2 == pytest.approx(weight_variance, rel=1e-13)
     assert point.sigma_b**2 == pytest.approx(bias_variance, rel=1e-12)
+
+
+def test_kinks_that_coincide_count_once():
+    relu, step = mf.activation("relu"), mf.from_callable(jnp.sign, kinks=(0.0,))
+    twice = relu + mf.scale(relu, input=2.0)
+    # It is 3·relu.
+    assert mf.convergence_rate(twice, 1.0).constant == pytest.approx(9 * np.pi**2 / 2, rel=1e-9)
+    for phi, same in (
+        (twice, 3.0 * relu),
+        (mf.activation("shtanh") + mf.activation("hard_tanh"), 2.0 * mf.activation("hard_tanh")),
+        (mf.shift(step, 0.5) + mf.shift(step, 0.5), 2.0 * mf.shift(step, 0.5)),
+    ):
+        one, other = mf.Dense(phi, 1.0, 0.5), mf.Dense(same, 1.0, 0.5)
+        slope = mf.correlation_slope(other, 0.5, 0.3)
+        assert one.variance_slope(0.5) == pytest.approx(float(other.variance_slope(0.5)), rel=1e-9)
+        assert mf.correlation_slope(one, 0.5, 0.3) == pytest.approx(float(slope), rel=1e-9)
+
+
+def test_a_steep_stretch_is_no_jump():
+    phi = mf.from_callable(lambda x: jnp.tanh(100 * x) + jnp.maximum(x, 0.0), kinks=(0.0,))
+    assert [float(jump) for jump in phi.jumps()] == [0]
+    assert [float(bend) for bend in phi.slope_jumps()] == pytest.approx([1], rel=1e-6)
+
+
+def test_what_is_no_activation_is_refused():
+    for make in (lambda: mf.scale("tanh", 2.0), lambda: mf.centre("tanh"), lambda: mf.shift(3.0)):
+        with pytest.raises(mf.MeanFieldError, match="must be an Activation"):
+            make()

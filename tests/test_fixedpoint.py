@@ -407,3 +407,17 @@ def test_a_kink_beyond_the_gaussian_does_not_look_like_growth():
     assert int(state.status) == mf.Status.OK
     assert float(state.q) == pytest.approx(0.1, rel=1e-12)
     assert 0 < float(state.slope) < 1e-15
+
+
+@pytest.mark.parametrize("q", [2.2, 1.6])
+def test_two_fixed_points_in_one_cell_of_the_search_are_seen(q):
+    # Just below a tangency at q: a pair some per cent apart, the lower one attracting.
+    phi = mf.activation("gelu")
+    slope = phi.variance_slope(q)
+    bias_variance = (q - phi.second_moment(q) / slope) * (1 - 1e-4)
+    layer = mf.Dense(phi, slope**-0.5, bias_variance**0.5)
+    points = mf.fixed_points(layer)
+    assert bool(points.stable[0])
+    state = mf.steady_state(layer, np.array([0.1, 1.0]))
+    assert state.q == pytest.approx(float(points.q[0]) * np.ones(2), rel=1e-9)
+    assert (np.asarray(state.status) == mf.Status.OK).all()

@@ -129,3 +129,25 @@ def test_mistakes_are_named(args, named):
     result = run("tanh", *args)
     assert isinstance(result.exception, mf.MeanFieldError)
     assert named in str(result.exception)
+
+
+def test_dropout_moves_the_line():
+    data = with_edge(mf.phase_diagram(TANH, [1.0, 1.5], [0.1, 0.3], keep=0.8), TANH, 0.8)
+    at = data.isel(edge_q=200)
+    layer = mf.Dense(TANH, float(at["edge_sigma_w"]), float(at["edge_sigma_b"]), keep=0.8)
+    state = mf.steady_state(layer, float(at["edge_q"]))
+    assert state.chi == pytest.approx(1, rel=1e-12)
+    assert state.q == pytest.approx(float(at["edge_q"]), rel=1e-12)
+    assert r"$\chi_1=1$" in lines(draw_diagram(data).axes[0])
+
+
+def test_what_a_diagram_refuses():
+    swish = mf.activation("swish", beta=np.array([0.5, 2.0]))
+    for wrong in (
+        lambda: mf.phase_diagram(swish, [1.0], [0.1]),
+        lambda: mf.phase_diagram(TANH, [1.0], [0.1], keep=np.array([0.5, 0.9])),
+        lambda: mf.phase_diagram(TANH, [1.0], [0.1], q0=-1.0),
+        lambda: draw_diagram(with_edge(mf.phase_diagram(TANH, [1.5], [0.2]), TANH)),
+    ):
+        with pytest.raises(mf.MeanFieldError):
+            wrong()

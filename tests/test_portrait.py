@@ -171,3 +171,11 @@ def test_a_composition_has_a_portrait():
     once, thrice = mf.fixed_points(layer), mf.fixed_points(mf.Repeat(layer, 3))
     assert thrice.q == pytest.approx(np.asarray(once.q), rel=1e-12)
     assert thrice.slope == pytest.approx(np.asarray(once.slope) ** 3, rel=1e-11)
+
+
+def test_a_point_below_the_grid_is_said_to_be_there():
+    points = mf.fixed_points(mf.Dense(mf.activation("tanh"), 0.5, np.array([1e-7, 1e-10])))
+    assert points.status.tolist() == [[OK], [LOST]]
+    assert points.q[0, 0] == pytest.approx(1e-14 / 0.75, rel=1e-9)
+    empty = mf.fixed_points(mf.Dense(mf.activation("tanh"), np.array([])))
+    assert empty.q.shape == (0, 0)

@@ -184,3 +184,31 @@ def test_the_class_of_a_centred_softplus():
     point = mf.critical_point(mf.centre(mf.activation("softplus")), 1.0)
     assert point.sigma_w**2 == pytest.approx(3.4085598416231029829, rel=1e-13)
     assert point.sigma_b**2 == pytest.approx(0.031070433023238183513, rel=1e-12)
+
+
+class Pair(Cubic):
+    """Two critical points close to each other and none beside: 1000 σb² = 5 - log² q."""
+
+    def edge_deficit(self, q):
+        return (5 - jnp.log(q) ** 2) / 1000
+
+
+def test_two_close_branches_are_both_found():
+    points = mf.edge_branches(struct(Pair)(), np.sqrt(0.004999))
+    assert np.log(points.q) == pytest.approx([-np.sqrt(1e-3), np.sqrt(1e-3)], rel=1e-6)
+    assert points.status.tolist() == [OK, OK]
+
+
+def test_a_constant_has_no_edge():
+    verdict = mf.classify(mf.from_callable(lambda x: 0 * x + 1.0, kinks=()))
+    assert not verdict.edge
+    assert verdict.why == "φ is constant"
+
+
+def test_one_activation_at_a_time():
+    many = mf.activation("elu", alpha=np.array([0.5, 1.0]))
+    for question in (mf.classify, mf.edge_curve):
+        with pytest.raises(mf.MeanFieldError, match="single numbers"):
+            question(many)
+        with pytest.raises(mf.MeanFieldError, match="must be an Activation"):
+            question("tanh")

@@ -55,6 +55,8 @@ from meanfield.typing import Array, ScalarLike
 
 # One-sided limits at a kink are extrapolated from this distance (times max(1, |kink|)).
 NEAR = 1e-5
+# Kinks closer than this (times max(1, |kink|)) are one.
+SAME_KINK = 1e-12
 # Nor further than this part of the way to the next kink.
 CLOSER = 1e-4
 # A jump of φ below this (times 1 + |φ|) is rounding.
@@ -142,32 +144,39 @@ class Activation(abc.ABC):
         """Return the jump of φ at each kink: 0 where φ is continuous, else measured."""
         if self.continuous:
             return tuple(jnp.zeros(()) for _ in self.kinks())
-        sides = [(self.limit(self, k, -1), self.limit(self, k, 1)) for k in self.kinks()]
-        return tuple(
-            jnp.where(jnp.abs(right - left) > ROUNDING * (1 + jnp.abs(left)), right - left, 0.0)
-            for left, right in sides
-        )
+        return self._measured(self, ROUNDING)
 
     def slope_jumps(self) -> tuple[Array, ...]:
         """Return the jump of φ' at each kink, measured; 0 where only a later derivative jumps."""
-        sides = [
-            (self.limit(self.slope, k, -1), self.limit(self.slope, k, 1)) for k in self.kinks()
-        ]
-        return tuple(
-            jnp.where(
-                jnp.abs(right - left) > SLOPE_ROUNDING * (1 + jnp.abs(left)), right - left, 0.0
-            )
-            for left, right in sides
-        )
+        return self._measured(self.slope, SLOPE_ROUNDING)
 
-    def limit(self, f: Callable[[Array], Array], kink: ScalarLike, side: int) -> Array:
-        """Return the limit of f at a point from one side (-1 or 1), extrapolated."""
+    def _measured(self, f: Callable[[Array], Array], rounding: float) -> tuple[Array, ...]:
+        """Return the jump of f at each kink; of kinks that coincide, the first has it."""
+        jumps, kinks = [], self.kinks()
+        for i, kink in enumerate(kinks):
+            left, right = (self.limit(f, kink, side) for side in (-1, 1))
+            closer = self.limit(f, kink, 1, 0.5) - self.limit(f, kink, -1, 0.5)
+            # What falls with the distance is a steep stretch, and no jump.
+            real = jnp.abs(closer) > jnp.abs(right - left) / 2
+            seen = jnp.abs(closer) > rounding * (1 + jnp.abs(left))
+            for earlier in kinks[:i]:
+                seen = seen & ~_coincide(kink, earlier)
+            jumps.append(jnp.where(real & seen, closer, 0.0))
+        return tuple(jumps)
+
+    def limit(
+        self, f: Callable[[Array], Array], kink: ScalarLike, side: int, reach: float = 1.0
+    ) -> Array:
+        """Return the limit of f at a point from one side (-1 or 1), extrapolated.
+
+        `reach` scales the distance from which it is.
+        """
         k = jnp.asarray(kink, dtype=float)
         step = NEAR * jnp.maximum(1.0, jnp.abs(k))
         for other in self.kinks():
             gap = jnp.abs(jnp.asarray(other) - k)
-            step = jnp.minimum(step, jnp.where(gap > 0, gap * CLOSER, step))
-        step = side * step
+            step = jnp.minimum(step, jnp.where(_coincide(k, other), step, gap * CLOSER))
+        step = side * reach * step
         return 3 * f(k + step) - 3 * f(k + 2 * step) + f(k + 3 * step)
 
     def _over_line(self, q: ScalarLike, read: Callable[[LineRule, Array], Array]) -> Array:
@@ -446,6 +455,32 @@ class Activation(abc.ABC):
         return self + -other
 
 
+def _coincide(kink: ScalarLike, other: ScalarLike) -> Array:
+    """Return whether two kinks are one, computed in two ways."""
+    k = jnp.asarray(kink, dtype=float)
+    return jnp.abs(jnp.asarray(other) - k) <= SAME_KINK * jnp.maximum(1.0, jnp.abs(k))
+
+
+def require_activation(name: str, phi: Any) -> None:
+    """Raise `MeanFieldError` unless phi is an activation."""
+    if not isinstance(phi, Activation):
+        raise MeanFieldError(
+            f"{name} = {phi!r} is not legal; it must be an Activation: "
+            "activation(name) or from_callable(function)"
+        )
+
+
+def require_single(phi: Activation) -> None:
+    """Raise `MeanFieldError` unless phi is one activation: its parameters are single numbers."""
+    require_activation("phi", phi)
+    shapes = {jnp.shape(leaf) for leaf in jax.tree.leaves(phi)} - {()}
+    if shapes:
+        raise MeanFieldError(
+            f"phi with parameters of shape {shapes.pop()} is not legal; its parameters must be "
+            "single numbers here"
+        )
+
+
 @struct
 class Sum(Activation):
     """Σ_i w_i φ_i(x)."""
@@ -457,8 +492,7 @@ class Sum(Activation):
         for weight in self.weights:
             require_number("weight", weight)
         for term in self.terms:
-            if not isinstance(term, Activation):
-                raise MeanFieldError(f"term {term!r} is not legal; it must be an Activation")
+            require_activation("term", term)
 
     @property
     def continuous(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]

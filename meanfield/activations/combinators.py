@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from meanfield._struct import struct
-from meanfield.activations.base import Activation, Sum, parameter
+from meanfield.activations.base import Activation, Sum, parameter, require_activation
 from meanfield.typing import Array, ScalarLike
 
 
@@ -20,6 +20,10 @@ class Affine(Activation):
     centre: ScalarLike = parameter(0.0, "a finite number", np.isfinite)
     gain: ScalarLike = parameter(1.0, "a finite number", np.isfinite)
     offset: ScalarLike = parameter(0.0, "a finite number", np.isfinite)
+
+    def __post_init__(self) -> None:
+        require_activation("phi", self.phi)
+        super().__post_init__()
 
     @property
     def continuous(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -65,7 +69,11 @@ def shift(phi: Activation, input: ScalarLike = 0.0, output: ScalarLike = 0.0) ->
 
 
 def centre(phi: Activation) -> Activation:
-    """Return x ↦ φ(x) - φ(0), which vanishes at 0."""
+    """Return x ↦ φ(x) - φ(0), which vanishes at 0.
+
+    φ(0) must be finite; where φ jumps at 0, it is what φ returns there.
+    """
+    require_activation("phi", phi)
     return Affine(phi, offset=-phi(jnp.zeros(())))
 
 

@@ -145,7 +145,7 @@ def _function(facts: "Description") -> Rows:
         ("minimum", _extremum(form.minimum, form.minimum_at)),
         ("linear around 0", _place(linear)[4:] if linear else "nowhere"),
         ("maximum", _extremum(form.maximum, form.maximum_at)),
-        ("φ is", ", ".join(words) or "not monotone"),
+        ("φ is", ", ".join(words) or "none of odd, even, monotone, convex"),
         ("growth at ∓∞", f"{left}, {right}"),
     ]
 

@@ -37,7 +37,7 @@ def phase_command(
     for path in filter(None, (plot, data)):
         _check_place(path)
 
-    diagram = with_edge(phase_diagram(phi, *axes, keep=keep), phi)
+    diagram = with_edge(phase_diagram(phi, *axes, keep=keep), phi, keep)
     diagram.attrs["activation"] = activation
     if data:
         diagram.to_zarr(data, zarr_format=3, consolidated=False)

@@ -39,6 +39,8 @@ def draw_diagram(dataset: xr.Dataset) -> Figure:
     missing = [name for name in NEEDS if name not in dataset]
     if missing:
         raise MeanFieldError(f"a phase diagram shows {', '.join(missing)}, which the dataset lacks")
+    if min(dataset["sigma_w"].size, dataset["sigma_b"].size) < 2:
+        raise MeanFieldError("a phase diagram needs at least two values of sigma_w and of sigma_b")
     with style.house():
         return _draw(dataset)
 
@@ -52,8 +54,9 @@ def _draw(dataset: xr.Dataset) -> Figure:
     chi = dataset["chi"].transpose("sigma_b", "sigma_w")
     if np.isfinite(chi).any():
         _colour(fig, ax, chi)
-    # The rate 1/ξ passes through 0 on the edge, where ξ itself is infinite.
-    rate = np.sign(chi - 1) / dataset["xi_c"].transpose("sigma_b", "sigma_w")
+    # The rate 1/ξ passes through 0 on the edge, where ξ itself is infinite. With dropout it is not.
+    whole = dataset.attrs.get("keep", 1.0) == 1
+    rate = (np.sign(chi - 1) if whole else 1.0) / dataset["xi_c"].transpose("sigma_b", "sigma_w")
     levels = [-1 / d for d in DEPTHS] + [1 / d for d in DEPTHS[::-1]]
     if (rate > levels[0]).any() and (rate < levels[-1]).any():
         line = {"colors": "dimgray", "linewidths": 0.7, "linestyles": "-"}
@@ -100,6 +103,7 @@ def _mark_unsolved(ax: Axes, dataset: xr.Dataset) -> None:
 
 def _draw_edge(ax: Axes, dataset: xr.Dataset) -> None:
     sigma_w, sigma_b = (dataset[name].values for name in ("edge_sigma_w", "edge_sigma_b"))
+    whole = dataset.attrs.get("keep", 1.0) == 1
     exists = np.isfinite(sigma_w)
     unstable = exists & (dataset["edge_slope"].values > 1 + STEADY)
     edge = {"color": style.BLACK, "linewidth": 2.0, "zorder": 5, "clip_on": True}
@@ -108,7 +112,7 @@ def _draw_edge(ax: Axes, dataset: xr.Dataset) -> None:
         ax.plot(sigma_w[exists][:1], sigma_b[exists][:1], **point, label="edge of chaos: one point")
         return
     for there, linestyle, label in (
-        (exists & ~unstable, "-", "edge of chaos"),
+        (exists & ~unstable, "-", "edge of chaos" if whole else r"$\chi_1=1$"),
         (unstable, (0, (2.5, 1.5)), "edge of chaos, unstable"),
     ):
         if there.any():
