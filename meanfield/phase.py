@@ -28,6 +28,8 @@ from meanfield.sweep.engine import STATE, attributes
 from meanfield.sweep.store import status_attributes
 from meanfield.typing import Array
 
+# Pieces of a grid per processor.
+PIECES = 4
 # The edge beside a diagram: variances from, to, and how many.
 EDGE = (1e-4, 1e4, 401)
 VARIABLES = {
@@ -64,13 +66,18 @@ def phase_diagram(
     axes = {"sigma_w": _axis("sigma_w", sigma_w), "sigma_b": _axis("sigma_b", sigma_b)}
     mesh = np.meshgrid(*axes.values(), indexing="ij")
     size, workers = mesh[0].size, os.cpu_count() or 1
-    length = -(-size // workers)
+    count = PIECES * workers
+    length = -(-size // count)
     # Equal pieces, the last one padded, so that one compiled kernel serves them all.
-    places = np.arange(workers * length) % size
+    places = np.arange(count * length) % size
     flat = [values.ravel() for values in mesh]
-    pieces = [Dense(phi, flat[0][p], flat[1][p], keep=keep) for p in places.reshape(workers, -1)]
+    pieces = [Dense(phi, flat[0][p], flat[1][p], keep=keep) for p in places.reshape(count, -1)]
+    # The first piece compiles, before any thread starts: XLA must not write one kernel into the
+    # compilation cache while another runs.
+    first = jax.block_until_ready(_numbers(pieces[0], q0))
     with ThreadPoolExecutor(workers) as pool:
-        results = list(pool.map(lambda piece: jax.block_until_ready(_numbers(piece, q0)), pieces))
+        rest = pool.map(lambda piece: jax.block_until_ready(_numbers(piece, q0)), pieces[1:])
+        results = [first, *rest]
     values = {
         name: np.concatenate([np.asarray(r[name]) for r in results])[:size].reshape(mesh[0].shape)
         for name in results[0]

@@ -85,10 +85,19 @@ def run_sweep(spec: SweepSpec, out: str | Path, progress: Progress | None = None
     if progress:
         progress(done, total)
 
-    kernels = [_kernel(spec, index) for index in range(len(spec.activations))]
+    def index_of(region: tuple[slice, ...]) -> int:
+        return region[0].start if grid.has_activation_dim else 0
+
+    # Compiled one by one before any thread starts: XLA must not write one kernel into the
+    # compilation cache while another runs.
+    firsts = {index_of(region): region for region in left}
+    kernels = {
+        index: _kernel(spec, index).lower(grid.points(index, region)[0]).compile()
+        for index, region in firsts.items()
+    }
 
     def compute(region: tuple[slice, ...]) -> int:
-        index = region[0].start if grid.has_activation_dim else 0
+        index = index_of(region)
         values = grid.evaluate(kernels[index], index, region)
         write_chunk(root, region, values)
         return status[region].size
@@ -162,10 +171,8 @@ class _Grid:
             for at in itertools.product(*starts)
         ]
 
-    def evaluate(
-        self, kernel: Callable[..., Any], index: int, region: tuple[slice, ...]
-    ) -> dict[str, np.ndarray]:
-        """Return every variable on one chunk."""
+    def points(self, index: int, region: tuple[slice, ...]) -> tuple[dict[str, Array], np.ndarray]:
+        """Return the points of one chunk, filled up to one size, and which of them are legal."""
         spec = self.spec
         slices = dict(zip(self.dims, region, strict=True))
         pieces = [spec.values(name)[slices[name]] for name in self.axes]
@@ -179,6 +186,13 @@ class _Grid:
         size = math.prod(self.chunks)
         padded = {k: jnp.asarray(np.resize(v, size)) for k, v in points.items()}
         padded |= {k: jnp.where(np.resize(legal, size), v, 1.0) for k, v in padded.items()}
+        return padded, legal
+
+    def evaluate(
+        self, kernel: Callable[..., Any], index: int, region: tuple[slice, ...]
+    ) -> dict[str, np.ndarray]:
+        """Return every variable on one chunk."""
+        padded, legal = self.points(index, region)
         result = {k: np.array(v)[: legal.size] for k, v in kernel(padded).items()}
         result["status"] = np.where(legal, result["status"], Status.OUT_OF_DOMAIN).astype("int8")
         for name, array in result.items():
@@ -214,7 +228,7 @@ def _chunk_shape(lengths: list[int]) -> list[int]:
     return shape
 
 
-def _kernel(spec: SweepSpec, index: int) -> Callable[[dict[str, Array]], dict[str, Array]]:
+def _kernel(spec: SweepSpec, index: int) -> Any:
     cls = activations[spec.activations[index].name]
     names = [n for n in cls.parameters() if n in (*spec.axes, *spec.activations[index].params)]
 
