@@ -136,6 +136,7 @@ def _function(facts: "Description") -> Rows:
         )
         if holds
     ]
+    nothing = "not monotone" if form.monotone is False else "undecided"
     left, right = (growth or "unknown" for growth in form.growth)
     linear = form.linear_region
     return [
@@ -145,7 +146,7 @@ def _function(facts: "Description") -> Rows:
         ("minimum", _extremum(form.minimum, form.minimum_at)),
         ("linear around 0", _place(linear)[4:] if linear else "nowhere"),
         ("maximum", _extremum(form.maximum, form.maximum_at)),
-        ("φ is", ", ".join(words) or "none of odd, even, monotone, convex"),
+        ("φ is", ", ".join(words) or nothing),
         ("growth at ∓∞", f"{left}, {right}"),
     ]
 
