@@ -6,9 +6,11 @@ the dataset. Drawing solves nothing: a figure is redrawn from its dataset alone.
 
 import dataclasses
 import functools
+import importlib
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import xarray as xr
 from matplotlib.figure import Figure as Drawing
@@ -79,6 +81,17 @@ def figure(
         return checked
 
     return decorator
+
+
+def study(paper: str, function: str) -> Callable[..., xr.Dataset]:
+    """Return a function of `meanfield.studies`, imported when called: drawing loads no solver."""
+
+    def compute(**options: Any) -> xr.Dataset:
+        module = importlib.import_module(f"meanfield.studies.{paper}")
+        return getattr(module, function)(**options)
+
+    compute.__name__ = function
+    return compute
 
 
 def draw(name: str, dataset: xr.Dataset) -> Drawing:

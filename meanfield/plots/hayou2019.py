@@ -10,7 +10,7 @@ networks training, ICML 2019, arXiv:1902.06853.
 """
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from meanfield.plots import style
-from meanfield.plots.base import figure
+from meanfield.plots.base import figure, study
 from meanfield.plots.style import Look
 
 SOURCE = "after arXiv:1902.06853"
@@ -52,18 +52,6 @@ NAMED_AT = {
 
 def _look(name: str) -> Look:
     return MISH if name == "mish" else style.look(name)
-
-
-def _study(function: str) -> Callable[..., xr.Dataset]:
-    """Return a study, imported when it is called: drawing loads no solver."""
-
-    def compute(**options: Any) -> xr.Dataset:
-        from meanfield.studies import hayou2019 as studies
-
-        return getattr(studies, function)(**options)
-
-    compute.__name__ = function
-    return compute
 
 
 def _stretches(stable: np.ndarray) -> Iterator[tuple[slice, bool]]:
@@ -117,7 +105,7 @@ def _meaning(half_stable: bool = True) -> list[Line2D]:
         "half_stable_sigma_b",
     ),
     source=SOURCE,
-    data=_study("edges"),
+    data=study("hayou2019", "edges"),
 )
 def edges(dataset: xr.Dataset) -> Figure:
     """Draw the edges in the plane of σb and σw, and the slope of the length map along them.
@@ -164,7 +152,7 @@ def edges(dataset: xr.Dataset) -> Figure:
     title="Convergence of correlations on the edge of chaos",
     needs=("activation", "layer", "epsilon", "exponent", "constant", "sigma_b"),
     source=SOURCE,
-    data=_study("rates"),
+    data=study("hayou2019", "rates"),
 )
 def rates(dataset: xr.Dataset) -> Figure:
     """Draw 1 - c against depth with its laws, and the ratio of the two."""

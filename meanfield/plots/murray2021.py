@@ -6,9 +6,6 @@ M. Murray, V. Abrol, J. Tanner, Activation function design for deep networks: li
 effective initialisation, arXiv:2105.07741 (2021).
 """
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
@@ -19,7 +16,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MultipleLocator, Null
 from meanfield.bounds import ScaledBoundedTheorem, scaled_bounded
 from meanfield.errors import MeanFieldError
 from meanfield.plots import style
-from meanfield.plots.base import figure
+from meanfield.plots.base import figure, study
 from meanfield.plots.phase import limit_map, name_phases
 from meanfield.plots.style import LABELS, look
 
@@ -33,18 +30,6 @@ SHARP = {"color": style.GREY, "linestyle": (0, (1.2, 1.2)), "linewidth": 1.4}
 
 def _source(item: str) -> str:
     return f"{item} of arXiv:2105.07741"
-
-
-def _study(function: str) -> Callable[..., xr.Dataset]:
-    """Return a study, imported when it is called: drawing loads no solver."""
-
-    def compute(**options: Any) -> xr.Dataset:
-        from meanfield.studies import murray2021 as studies
-
-        return getattr(studies, function)(**options)
-
-    compute.__name__ = function
-    return compute
 
 
 @figure(
@@ -61,7 +46,7 @@ def _study(function: str) -> Callable[..., xr.Dataset]:
         "correlation_bias_variance",
     ),
     source=_source("Figure 1"),
-    data=_study("length_and_correlation_maps"),
+    data=study("murray2021", "length_and_correlation_maps"),
 )
 def length_and_correlation_maps(dataset: xr.Dataset) -> Figure:
     """Draw V(q) and R(ρ) of several activations against the identity."""
@@ -127,7 +112,7 @@ def _point_out(ax: Axes, value: float, text: str, color: str, offset: tuple[floa
         "edge_bias_variance",
     ),
     source=_source("Figure 2"),
-    data=_study("phases"),
+    data=study("murray2021", "phases"),
 )
 def phases(dataset: xr.Dataset) -> Figure:
     """Draw the phases of hard tanh, its limiting correlations, and the edges of chaos."""
@@ -196,7 +181,7 @@ def _edges(left: Axes, right: Axes, dataset: xr.Dataset) -> None:
     title="Scaled-bounded activations",
     needs=("activation", "a", "x", "phi"),
     source=_source("Figure 3"),
-    data=_study("scaled_bounded_activations"),
+    data=study("murray2021", "scaled_bounded_activations"),
 )
 def scaled_bounded_activations(dataset: xr.Dataset) -> Figure:
     """Draw each family of activations as its linear region grows, one panel a family."""
@@ -320,7 +305,7 @@ def deviations(dataset: xr.Dataset) -> Figure:
     title="Correlation maps approach the identity as the linear region grows",
     needs=("a", "x", "rho", "phi", "correlation_map", "q_star", "bias_variance"),
     source=_source("Figure 6"),
-    data=_study("linear_region_and_correlation"),
+    data=study("murray2021", "linear_region_and_correlation"),
 )
 def linear_region_and_correlation(dataset: xr.Dataset) -> Figure:
     """Draw shtanh, its correlation map and the map's distance from the identity."""
@@ -357,7 +342,7 @@ def linear_region_and_correlation(dataset: xr.Dataset) -> Figure:
     title="Construction of the lower bound on the linear region",
     needs=("x", "g", "h", "tangent", "y", "delta", "beta", "nu"),
     source=_source("Figure 9"),
-    data=_study("lower_bound_construction"),
+    data=study("murray2021", "lower_bound_construction"),
 )
 def lower_bound_construction(dataset: xr.Dataset) -> Figure:
     """Draw g, h and the tangent whose height at 0 gives the bound ν."""
@@ -392,7 +377,7 @@ def lower_bound_construction(dataset: xr.Dataset) -> Figure:
     title="Correlation through the layers of critical networks",
     needs=("activation", "q", "initial_correlation", "layer", "correlation"),
     source=_source("Appendix B.6"),
-    data=_study("correlation_by_depth"),
+    data=study("murray2021", "correlation_by_depth"),
 )
 def correlation_by_depth(dataset: xr.Dataset) -> Figure:
     """Draw ρ against depth: one row per activation, one column per variance."""

@@ -6,7 +6,6 @@ B. Poole, S. Lahiri, M. Raghu, J. Sohl-Dickstein, S. Ganguli, Exponential expres
 neural networks through transient chaos, NeurIPS 2016, arXiv:1606.05340.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import matplotlib as mpl
@@ -19,7 +18,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, MultipleLocator, NullFormatter
 
 from meanfield.plots import style
-from meanfield.plots.base import figure
+from meanfield.plots.base import figure, study
 from meanfield.plots.phase import LIMIT_LEVELS, label_contours, limit_map, name_phases
 from meanfield.plots.style import LABELS
 
@@ -31,18 +30,6 @@ CHI_LEVELS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 2.5, 3.0)
 
 def _source(item: str) -> str:
     return f"after {item} of arXiv:1606.05340"
-
-
-def _study(function: str) -> Callable[..., xr.Dataset]:
-    """Return a study, imported when it is called: drawing loads no solver."""
-
-    def compute(**options: Any) -> xr.Dataset:
-        from meanfield.studies import poole2016 as studies
-
-        return getattr(studies, function)(**options)
-
-    compute.__name__ = function
-    return compute
 
 
 def _networks(dataset: xr.Dataset) -> list[tuple[float, dict[str, Any]]]:
@@ -89,7 +76,7 @@ def _surface_axes(ax: Axes, dataset: xr.Dataset) -> tuple[xr.DataArray, xr.DataA
         "surface_q_star",
     ),
     source=_source("Figure 1"),
-    data=_study("length_maps"),
+    data=study("poole2016", "length_maps"),
 )
 def length_maps(dataset: xr.Dataset) -> Figure:
     """Draw V(q) with its fixed points, variances by layer, and q* over σw and σb."""
@@ -144,7 +131,7 @@ def length_maps(dataset: xr.Dataset) -> Figure:
         "edge_sigma_b",
     ),
     source=_source("Figure 2"),
-    data=_study("correlation_maps"),
+    data=study("poole2016", "correlation_maps"),
 )
 def correlation_maps(dataset: xr.Dataset) -> Figure:
     """Draw C(c), correlations by layer, and c* and χ1 over σw and σb."""
@@ -207,7 +194,7 @@ def correlation_maps(dataset: xr.Dataset) -> Figure:
         "gauss_length",
     ),
     source=_source("Figure 4"),
-    data=_study("curvature"),
+    data=study("poole2016", "curvature"),
 )
 def curvature(dataset: xr.Dataset) -> Figure:
     """Draw curvature, metric and length of the Gauss map of a circle of inputs by layer."""

@@ -6,7 +6,6 @@ S. Schoenholz, J. Gilmer, S. Ganguli, J. Sohl-Dickstein, Deep information propag
 ICLR 2017, arXiv:1611.01232.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import matplotlib as mpl
@@ -18,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MultipleLocator
 
 from meanfield.plots import style
-from meanfield.plots.base import figure
+from meanfield.plots.base import figure, study
 from meanfield.plots.phase import name_phases
 from meanfield.plots.style import LABELS
 
@@ -38,18 +37,6 @@ def _source(item: str) -> str:
     return f"after the {item} of arXiv:1611.01232"
 
 
-def _study(function: str) -> Callable[..., xr.Dataset]:
-    """Return a study, imported when it is called: drawing loads no solver."""
-
-    def compute(**options: Any) -> xr.Dataset:
-        from meanfield.studies import schoenholz2017 as studies
-
-        return getattr(studies, function)(**options)
-
-    compute.__name__ = function
-    return compute
-
-
 @figure(
     "schoenholz2017-1",
     title="Order and chaos in tanh networks",
@@ -62,7 +49,7 @@ def _study(function: str) -> Callable[..., xr.Dataset]:
         "edge_bias_variance",
     ),
     source=_source("phase diagram"),
-    data=_study("phases"),
+    data=study("schoenholz2017", "phases"),
 )
 def phases(dataset: xr.Dataset) -> Figure:
     """Draw the edge of chaos, and ξ_c in both phases, over weight and bias variance."""
@@ -101,7 +88,7 @@ def phases(dataset: xr.Dataset) -> Figure:
     title="Depth scales of tanh networks",
     needs=("bias_variance", "weight_variance", "xi_q", "xi_c", "critical_weight_variance"),
     source=_source("depth scales"),
-    data=_study("scales"),
+    data=study("schoenholz2017", "scales"),
 )
 def scales(dataset: xr.Dataset) -> Figure:
     """Draw ξ_q and ξ_c against the weight variance, and the trainable depth 6 ξ_c."""
@@ -147,7 +134,7 @@ def _mark_critical(ax: Axes, weight_variance: float, color: Any) -> None:
     title="Depth scale of correlations in tanh networks with dropout",
     needs=("keep", "weight_variance", "bias_variance", "xi_c", "critical_weight_variance"),
     source=_source("depth scales with dropout"),
-    data=_study("dropout"),
+    data=study("schoenholz2017", "dropout"),
 )
 def dropout(dataset: xr.Dataset) -> Figure:
     """Draw ξ_c against the weight variance, one curve per probability to keep a unit."""

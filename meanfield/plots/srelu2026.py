@@ -7,7 +7,6 @@ References
     networks training, ICML 2019, arXiv:1902.06853; its rates need an edge of chaos.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MultipleLocator, NullLocator
 
 from meanfield.plots import style
-from meanfield.plots.base import figure
+from meanfield.plots.base import figure, study
 from meanfield.plots.style import Look
 
 SOURCE = "after Mathematics 14 (2026) 72, which refers to arXiv:1902.06853"
@@ -56,18 +55,6 @@ LAW: dict[str, Any] = {"linestyle": (0, (4, 2)), "linewidth": 0.9, "zorder": 1.5
 LINEAR = 0.1
 
 
-def _study(function: str) -> Callable[..., xr.Dataset]:
-    """Return a study, imported when it is called: drawing loads no solver."""
-
-    def compute(**options: Any) -> xr.Dataset:
-        from meanfield.studies import srelu2026 as studies
-
-        return getattr(studies, function)(**options)
-
-    compute.__name__ = function
-    return compute
-
-
 def _radii(dataset: xr.Dataset) -> list[tuple[float, dict[str, Any], str]]:
     """Return each radius with its curve and label."""
     sizes = [size for size in dataset["radius"].values if size > 0]
@@ -87,7 +74,7 @@ def _radii(dataset: xr.Dataset) -> list[tuple[float, dict[str, Any], str]]:
     title="Mollified ReLUs",
     needs=("kernel", "radius", "x", "phi", "slope", "curvature", "excess", "sup_error"),
     source=SOURCE,
-    data=_study("family"),
+    data=study("srelu2026", "family"),
 )
 def family(dataset: xr.Dataset) -> Figure:
     """Draw S-ReLUs of several radii, and ReLUs mollified by several kernels of one radius."""
@@ -139,7 +126,7 @@ def family(dataset: xr.Dataset) -> Figure:
     title="S-ReLU has no edge of chaos",
     needs=("activation", "q", "needed", "radius", "marked_q", "marked_bias_variance"),
     source=SOURCE,
-    data=_study("missing_edge"),
+    data=study("srelu2026", "missing_edge"),
 )
 def missing_edge(dataset: xr.Dataset) -> Figure:
     """Draw the bias variance that an edge needs: where it is negative there is no edge."""
@@ -183,7 +170,7 @@ def missing_edge(dataset: xr.Dataset) -> Figure:
     title="S-ReLU with the critical weights of ReLU",
     needs=("radius", "layer", "q", "epsilon", "growth", "kappa"),
     source=SOURCE,
-    data=_study("decay"),
+    data=study("srelu2026", "decay"),
 )
 def decay(dataset: xr.Dataset) -> Figure:
     """Draw variances and correlations through layers of σw² = 2, σb = 0, and their laws."""
