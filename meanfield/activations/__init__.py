@@ -1,12 +1,6 @@
 """Activation functions: built in, combined, and made from any callable."""
 
-from meanfield.activations.base import (
-    Activation,
-    PiecewiseLinear,
-    activation,
-    activations,
-    register_activation,
-)
+from meanfield.activations.base import Activation
 from meanfield.activations.combinators import centre, scale, shift
 from meanfield.activations.custom import from_callable
 from meanfield.activations.gains import gain, torch_gain
@@ -29,6 +23,8 @@ from meanfield.activations.piecewise import (
     Ssaw,
     Ssin,
 )
+from meanfield.activations.piecewise_linear import PiecewiseLinear
+from meanfield.activations.registry import activation, activations, register_activation
 from meanfield.activations.scaled_bounded import is_scaled_bounded
 from meanfield.activations.shape import Shape, inactive_fraction, saturated_fraction, shape
 from meanfield.activations.smooth import (

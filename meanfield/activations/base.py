@@ -50,7 +50,6 @@ from meanfield.gaussian import (
     pair_sums,
     plackett,
 )
-from meanfield.registry import Registry
 from meanfield.typing import Array, ScalarLike
 
 # One-sided limits at a kink are extrapolated from this distance (times max(1, |kink|)).
@@ -525,73 +524,3 @@ def merge(*kinks: tuple[ScalarLike, ...]) -> tuple[ScalarLike, ...]:
         else:
             traced.append(kink)
     return (*known, *traced)
-
-
-class PiecewiseLinear(Activation):
-    """A continuous, piecewise linear φ: its correlation map is a one-dimensional integral.
-
-    Its kinks ascend.
-    """
-
-    continuous = True
-
-    def slope_jumps(self) -> tuple[Array, ...]:
-        kinks = [jnp.asarray(k, dtype=float) for k in self.kinks()]
-        if not kinks:
-            return ()
-        inner = [(low + high) / 2 for low, high in itertools.pairwise(kinks)]
-        slopes = [self.slope(x) for x in (kinks[0] - 1.0, *inner, kinks[-1] + 1.0)]
-        return tuple(after - before for before, after in itertools.pairwise(slopes))
-
-    def slope_covariance(self, q1: ScalarLike, q2: ScalarLike, epsilon: ScalarLike) -> Array:
-        def closed() -> Array:
-            return self.slope_moment(q1, 2) - self._plackett(q1, epsilon)[0]
-
-        def general() -> Array:
-            return super(PiecewiseLinear, self).slope_covariance(q1, q2, epsilon)
-
-        if q1 is q2:
-            return closed()
-        return jax.lax.cond(jnp.asarray(q1) == q2, closed, general)
-
-    def decorrelation(self, q: ScalarLike, epsilon: ScalarLike) -> Array:
-        return self.slope_moment(q, 2) - self._plackett(q, epsilon)[1]
-
-    def slope_gap(self, q: ScalarLike, epsilon: ScalarLike) -> Array:
-        return self._plackett(q, epsilon)[0]
-
-    def deficit(self, q: ScalarLike, epsilon: ScalarLike) -> Array:
-        return self._plackett(q, epsilon)[1]
-
-
-activations: Registry[type[Activation]] = Registry("activation")
-
-
-def register_activation(
-    name: str, *aliases: str, formula: str, source: str
-) -> Callable[[type[Activation]], type[Activation]]:
-    """Return a decorator that makes a class an activation known by `name` and `aliases`."""
-
-    def decorator(cls: type[Activation]) -> type[Activation]:
-        record = struct(cls)
-        record.name, record.formula, record.source = name, formula, source
-        return activations.register(name, *aliases)(record)
-
-    return decorator
-
-
-def activation(name: str, **params: ScalarLike) -> Activation:
-    """Return the activation registered under `name`, with its parameters.
-
-    Raises `MeanFieldError` for an unknown name or parameter, or a value outside its domain.
-
-    >>> activation("shtanh", a=2.0).kinks()
-    (-2.0, 2.0)
-    """
-    cls = activations[name]
-    legal = cls.parameters()
-    for key in params:
-        if key not in legal:
-            takes = ", ".join(f"{k} {v[1]}" for k, v in legal.items()) or "none"
-            raise MeanFieldError(f"{name} has no parameter {key!r}; its parameters: {takes}")
-    return cls(**params)

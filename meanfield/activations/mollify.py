@@ -53,8 +53,9 @@ import numpy as np
 from jax.scipy.special import ndtr
 
 from meanfield._struct import static, struct
-from meanfield.activations.base import Activation, PiecewiseLinear, Sum, merge, positive
+from meanfield.activations.base import Activation, Sum, merge, positive
 from meanfield.activations.combinators import Affine
+from meanfield.activations.piecewise_linear import PiecewiseLinear
 from meanfield.errors import MeanFieldError
 from meanfield.gaussian import normal_density
 from meanfield.quadrature import panel

@@ -11,13 +11,9 @@ References
 
 import jax.numpy as jnp
 
-from meanfield.activations.base import (
-    Activation,
-    PiecewiseLinear,
-    parameter,
-    positive,
-    register_activation,
-)
+from meanfield.activations.base import Activation, parameter, positive
+from meanfield.activations.piecewise_linear import PiecewiseLinear
+from meanfield.activations.registry import register_activation
 from meanfield.typing import Array, ScalarLike
 
 MURRAY = "Murray, Abrol and Tanner 2021, Figure 3"

@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from meanfield.activations.base import Activation, positive, register_activation
+from meanfield.activations.base import Activation, positive
+from meanfield.activations.registry import register_activation
 from meanfield.gaussian import TINY
 from meanfield.typing import Array, ScalarLike
 
