@@ -98,11 +98,9 @@ class Entry:
 
 
 @elementwise()
-def _growth(layer: Layer, t: ScalarLike) -> tuple[Array, Array]:
-    """Return log(V/q) at log q = t, and its derivative qV'/V - 1."""
-    q = jnp.exp(jnp.asarray(t))
-    variance = layer.variance(q)
-    return jnp.log(variance) - t, q * layer.variance_slope(q) / variance - 1
+def _look(layer: Layer, q: ScalarLike) -> tuple[Array, Array, Array]:
+    """Return V(q), V'(q) and χ1."""
+    return layer.variance(q), layer.variance_slope(q), layer.moments(q).mean
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,28 +122,29 @@ class _Survey:
     chi_at_one: float
 
 
+@np.errstate(divide="ignore", invalid="ignore", over="ignore")
 def _survey(layer: Layer) -> _Survey:
     def growth(t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return in_blocks(_growth, layer, t)
-
-    def linearised(q: float) -> tuple[float, float]:
-        return float(layer.variance_slope(q)), float(layer.moments(q).mean)
+        """Return log(V/q) at log q = t, and its derivative."""
+        q = np.exp(t)
+        variance, slope, _ = in_blocks(_look, layer, q)
+        return np.log(variance) - t, q * slope / variance - 1
 
     values, _ = growth(GRID)
-    with np.errstate(over="ignore"):
-        once = np.exp(values + GRID)
-        # V(V(q)): where V vanishes or overflows, so does what follows.
-        inner = np.clip(values + GRID, -600.0, 600.0)
-        twice = np.exp(growth(inner)[0] + inner)
+    # V(V(q)): where V vanishes or overflows, so does what follows.
+    inner = np.clip(values + GRID, -600.0, 600.0)
     roots = all_roots(growth, GRID, ROUNDING)
+    places = [math.exp(root.at) for root in roots]
+    variances, slopes, chis = in_blocks(_look, layer, [0.0, FAINTEST, 1.0, *places])
+    linear = [(float(slope), float(chi)) for slope, chi in zip(slopes, chis, strict=True)]
     return _Survey(
         growth=np.where(np.abs(values) <= ROUNDING, 0.0, values),
-        once=once,
-        twice=twice,
-        roots=[(root, *linearised(math.exp(root.at))) for root in roots],
-        at_zero=float(layer.variance(0.0)),
-        faint=linearised(FAINTEST),
-        chi_at_one=linearised(1.0)[1],
+        once=np.exp(values + GRID),
+        twice=np.exp(growth(inner)[0] + inner),
+        roots=[(root, *at) for root, at in zip(roots, linear[3:], strict=True)],
+        at_zero=float(variances[0]),
+        faint=linear[1],
+        chi_at_one=linear[2][1],
     )
 
 
