@@ -35,7 +35,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from meanfield._struct import NON_NEGATIVE, elementwise, struct
-from meanfield.activations.base import Activation
+from meanfield.activations.base import Activation, derivative
 from meanfield.criticality import critical_point
 from meanfield.errors import Status
 from meanfield.typing import Array, ScalarLike
@@ -125,13 +125,10 @@ def _correlations(phi: Activation, q: Array) -> ConvergenceRate:
 
 
 def _variances(phi: Activation) -> ConvergenceRate:
-    def third(x: Array) -> Array:
-        return jax.jvp(phi.curvature, (x,), (jnp.ones_like(x),))[1]
-
     def sides(f):  # pyright: ignore[reportMissingParameterType]
         return jnp.stack([phi.limit(f, 0.0, side) for side in (1, -1)])
 
-    values, s, k, t = (sides(f) for f in (phi, phi.slope, phi.curvature, third))
+    values, s, k, t = (sides(f) for f in (phi, phi.slope, phi.curvature, derivative(phi.curvature)))
     mean = (s**2).mean()
     d = -np.sqrt(2 / np.pi) * (s[0] * k[0] - s[1] * k[1]) / mean
     a = -(0.75 * k**2 + s * t).mean() / mean

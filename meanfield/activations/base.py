@@ -88,6 +88,11 @@ def positive(default: float) -> Any:
     return parameter(default, "> 0", lambda value: value > 0)
 
 
+def derivative(f: Callable[[Array], Array]) -> Callable[[Array], Array]:
+    """Return f' of an elementwise f, almost everywhere."""
+    return lambda x: jax.jvp(f, (x,), (jnp.ones_like(x),))[1]
+
+
 class Activation(abc.ABC):
     """A function R → R, analytic between finitely many kinks."""
 
@@ -123,13 +128,11 @@ class Activation(abc.ABC):
 
     def slope(self, x: Array) -> Array:
         """Return φ'(x) almost everywhere; its value at a kink has no meaning."""
-        x = jnp.asarray(x, dtype=float)
-        return jax.jvp(self.__call__, (x,), (jnp.ones_like(x),))[1]
+        return derivative(self)(jnp.asarray(x, dtype=float))
 
     def curvature(self, x: Array) -> Array:
         """Return φ''(x) almost everywhere."""
-        x = jnp.asarray(x, dtype=float)
-        return jax.jvp(self.slope, (x,), (jnp.ones_like(x),))[1]
+        return derivative(self.slope)(jnp.asarray(x, dtype=float))
 
     def kinks(self) -> tuple[ScalarLike, ...]:
         """Return the points where φ or a derivative of it jumps."""

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from meanfield._struct import static, struct
-from meanfield.activations.base import Activation
+from meanfield.activations.base import Activation, derivative
 from meanfield.errors import MeanFieldError, MeanFieldWarning
 from meanfield.typing import Array, ScalarLike
 
@@ -137,8 +137,8 @@ def find_kinks(function: Callable[[Array], Array]) -> tuple[tuple[float, ...], l
     """Return where φ, φ' or φ'' jumps, and what the search is not sure of."""
     found: list[float] = []
     doubts: list[str] = []
-    for derivative in _derivatives(function):
-        new, narrow, many = _find_jumps(derivative)
+    for f in _derivatives(function):
+        new, narrow, many = _find_jumps(f)
         for kink in new:
             if not any(abs(kink - known) <= 1e-9 * max(1, abs(kink)) for known in found):
                 found.append(kink)
@@ -173,15 +173,12 @@ def _missed(phi: Activation) -> list[str]:
 
 
 def _derivatives(function: Callable[[Array], Array]) -> list[Callable[[np.ndarray], np.ndarray]]:
-    def slope(f: Callable[[Array], Array]) -> Callable[[Array], Array]:
-        return lambda x: jax.jvp(f, (x,), (jnp.ones_like(x),))[1]
-
     def sampled(f: Callable[[Array], Array]) -> Callable[[np.ndarray], np.ndarray]:
         compiled = jax.jit(f)
         return lambda x: np.asarray(compiled(jnp.asarray(x)))
 
-    first = slope(function)
-    return [sampled(f) for f in (function, first, slope(first))]
+    first = derivative(function)
+    return [sampled(f) for f in (function, first, derivative(first))]
 
 
 def _find_jumps(f: Callable[[np.ndarray], np.ndarray]) -> tuple[list[float], list[float], bool]:

@@ -53,7 +53,7 @@ import numpy as np
 from jax.scipy.special import ndtr
 
 from meanfield._struct import static, struct
-from meanfield.activations.base import Activation, Sum, merge, positive
+from meanfield.activations.base import Activation, Sum, derivative, merge, positive
 from meanfield.activations.combinators import Affine
 from meanfield.activations.piecewise_linear import PiecewiseLinear
 from meanfield.errors import MeanFieldError
@@ -472,18 +472,12 @@ def _first_jump(phi: Activation) -> float:
     """Return the order of the first derivative of φ that jumps, inf if none does."""
     if not phi.kinks():
         return math.inf
-    derivative = phi.__call__
+    f = phi.__call__
     for order in range(HIGHEST + 1):
-        if order == 1:
-            derivative = phi.slope
-        elif order > 1:
-            derivative = _derivative(derivative)
+        if order:
+            f = phi.slope if order == 1 else derivative(f)
         for kink in phi.kinks():
-            left, right = (float(phi.limit(derivative, kink, side)) for side in (-1, 1))
+            left, right = (float(phi.limit(f, kink, side)) for side in (-1, 1))
             if abs(right - left) > JUMP * (1 + abs(left) + abs(right)):
                 return order
     return math.inf
-
-
-def _derivative(f: Callable[[Array], Array]) -> Callable[[Array], Array]:
-    return lambda x: jax.jvp(f, (x,), (jnp.ones_like(x),))[1]

@@ -28,7 +28,6 @@ but placed at infinity.
 import dataclasses
 import itertools
 import math
-from collections.abc import Callable
 from typing import Literal
 
 import jax
@@ -37,7 +36,7 @@ import numpy as np
 from scipy.special import ndtr
 
 from meanfield._struct import concrete
-from meanfield.activations.base import Activation
+from meanfield.activations.base import Activation, derivative
 from meanfield.errors import MeanFieldError, require
 from meanfield.typing import Array
 
@@ -261,15 +260,11 @@ def _jet(order: int, phi: Activation, x: Array) -> Array:
     stack, f = [phi(x)], phi.slope
     for _ in range(order):
         stack.append(f(x))
-        f = _slope(f)
+        f = derivative(f)
     return jnp.stack([jnp.broadcast_to(row, x.shape) for row in stack])
 
 
 _compiled = jax.jit(_jet, static_argnums=0)
-
-
-def _slope(f: Callable[[Array], Array]) -> Callable[[Array], Array]:
-    return lambda x: jax.jvp(f, (x,), (jnp.ones_like(x),))[1]
 
 
 @np.errstate(over="ignore", invalid="ignore")
