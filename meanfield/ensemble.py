@@ -163,7 +163,8 @@ def simulate(
     networks : how many, at least 2.
     seed : an integer >= 0. Network i has the key fold_in(key(seed), i): results do not depend, but
         for rounding, on how many networks fit into memory.
-    memory : what a batch of networks may take: bytes, or text such as "512MiB", "2GB", "1e9".
+    memory : what networks may take at once: bytes, or text such as "512MiB", "2GB", "1e9".
+        Compiled programs and the results come on top.
     jacobians : whether Jacobians are followed too; they take most of the time.
     spectra : the layers of whose Jacobians singular values are kept, the last one by default.
     report : called with the number of networks done and of all, before and after each batch.

@@ -75,6 +75,9 @@ def test_a_figure_is_drawn(tmp_path):
     found = record("tanh", "--sigma-b", 0.3, *SMALL, "--plot", place)
     assert found["plot"] == str(place)
     assert place.read_bytes().startswith(b"\x89PNG")
+    # A mistake leaves a drawing that is there as it is.
+    run("tanh", "--sigma-w", 1.5, "--q", 0, "--plot", place)
+    assert place.read_bytes().startswith(b"\x89PNG")
 
 
 def test_mistakes_are_one_line_and_write_nothing(tmp_path, capsys, monkeypatch):
@@ -101,6 +104,7 @@ def test_mistakes_are_one_line_and_write_nothing(tmp_path, capsys, monkeypatch):
         (("tanh", "--sigma-w", 2, "--memory", "1MB"), "it takes"),
         (("tanh", "--plot", "x.gif"), "x.gif is not legal"),
         (("tanh", "--plot", "nowhere/x.png"), "no directory nowhere"),
+        (("tanh", "--plot", "/proc/x.png"), "/proc/x.png cannot be written"),
     ]
     for args, message in cases:
         plot = () if "--plot" in args else ("--plot", "x.png")

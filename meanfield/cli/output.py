@@ -52,6 +52,13 @@ def check_place(path: Path) -> None:
         raise MeanFieldError(f"{path} cannot be written: there is no directory {path.parent}")
     if path.is_dir():
         raise MeanFieldError(f"{path} cannot be written: it is a directory")
+    new = not path.exists()
+    try:
+        path.open("ab").close()
+    except OSError as error:
+        raise MeanFieldError(f"{path} cannot be written: {error.strerror}") from error
+    if new:
+        path.unlink()
 
 
 def console() -> Any:

@@ -29,7 +29,7 @@ def simulate(
     ] = 0.0,
     sigma_w: Annotated[
         float | None,
-        typer.Option("--sigma-w", help="That of weights; by default on the edge of chaos."),
+        typer.Option("--sigma-w", help="That of the weights; by default the critical one."),
     ] = None,
     depth: Annotated[
         int | None, typer.Option("--depth", help=f"Number of layers, by default {DEPTH}.")
@@ -45,7 +45,8 @@ def simulate(
     ] = "gaussian",
     keep: Annotated[float, typer.Option("--keep", help="Dropout keeps a unit so often.")] = 1.0,
     q: Annotated[
-        float | None, typer.Option("--q", help="Variance of the inputs; by default the fixed one.")
+        float | None,
+        typer.Option("--q", help="Variance of the inputs; by default the fixed point."),
     ] = None,
     c: Annotated[float, typer.Option("--c", help="Correlation of the two inputs.")] = 0.5,
     networks: Annotated[int, typer.Option("--networks", help="How many networks.")] = 20,
