@@ -214,7 +214,8 @@ def compare_with_theory(simulation: Simulation) -> Comparison:
 
     A z-score is (mean - theory)/(standard error). It tests the theory only where the standard
     error is above the networks' own deviation of relative order L/N: see `meanfield.ensemble`.
-    There are rows for every quantity and layer, but for m2 only as far as widths are equal.
+    Of n networks it follows Student's distribution with n - 1 degrees of freedom. There are rows
+    for every quantity and layer, but for m2 only as far as widths are equal.
     """
     theory = _theory(simulation)
     last = len(simulation.layers)
