@@ -60,6 +60,7 @@ _HOMES = {
     "curvature": ("Curvature", "curvature_propagation"),
     "phase": ("phase_diagram",),
     "jacobian": ("JacobianMoments", "jacobian_moments"),
+    "ensemble": ("Comparison", "Simulation", "compare_with_theory", "simulate"),
     "sweep": ("load_config", "open_results", "run_sweep"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}

@@ -28,6 +28,7 @@ from meanfield.cli.output import (
     report_check,
     summarise,
 )
+from meanfield.cli.simulate import simulate
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -189,6 +190,7 @@ def _phase(chi: float) -> str | None:
 
 
 app.command()(describe)
+app.command()(simulate)
 
 
 @app.command()

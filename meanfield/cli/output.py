@@ -5,18 +5,23 @@ import json
 import math
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from meanfield.errors import MeanFieldError
 
 if TYPE_CHECKING:
     import xarray as xr
 
+# What a drawing may be saved as.
+FORMATS = (".png", ".pdf", ".svg")
 Rows = tuple[tuple[str, ...], list[tuple[str, ...]]]
 
 
 def emit(record: dict[str, Any], as_json: bool, title: str) -> None:
     """Print a record as JSON or as a table."""
     if as_json:
-        print(json.dumps({k: _plain(v) for k, v in record.items()}, ensure_ascii=False))
+        print(json.dumps(_plain(record), ensure_ascii=False))
         return
     from rich.table import Table
 
@@ -27,7 +32,33 @@ def emit(record: dict[str, Any], as_json: bool, title: str) -> None:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def check_drawing(path: Path) -> None:
+    """Raise `MeanFieldError` unless --plot names a place and a kind of file for a drawing."""
+    if path.suffix not in FORMATS:
+        raise MeanFieldError(f"--plot {path} is not legal; it must end in {', '.join(FORMATS)}")
+    check_place(path)
+
+
+def check_place(path: Path) -> None:
+    """Raise `MeanFieldError` unless a file may be made there."""
+    if not path.parent.is_dir():
+        raise MeanFieldError(f"{path} cannot be written: there is no directory {path.parent}")
+    if path.is_dir():
+        raise MeanFieldError(f"{path} cannot be written: it is a directory")
+    new = not path.exists()
+    try:
+        path.open("ab").close()
+    except OSError as error:
+        raise MeanFieldError(f"{path} cannot be written: {error.strerror}") from error
+    if new:
+        path.unlink()
 
 
 def console() -> Any:

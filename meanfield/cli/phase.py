@@ -5,12 +5,10 @@ from pathlib import Path
 import numpy as np
 
 from meanfield.cli.inputs import load_activation, shown_params
-from meanfield.cli.output import emit
+from meanfield.cli.output import check_drawing, check_place, emit
 from meanfield.errors import MeanFieldError, Status
 from meanfield.phase import phase_diagram, with_edge
 from meanfield.sweep.spec import MAX_GRID
-
-FORMATS = (".png", ".pdf", ".svg")
 
 
 def phase_command(
@@ -28,14 +26,14 @@ def phase_command(
     axes = [_axis("--sigma-w", sigma_w), _axis("--sigma-b", sigma_b)]
     if axes[0].size * axes[1].size > MAX_GRID:
         raise MeanFieldError(f"the grid has more than {MAX_GRID} points; take fewer")
-    if plot and plot.suffix not in FORMATS:
-        raise MeanFieldError(f"--plot {plot} is not legal; it must end in {', '.join(FORMATS)}")
+    if plot:
+        check_drawing(plot)
     if plot and min(axis.size for axis in axes) < 2:
         raise MeanFieldError("--plot needs at least two values of σw and of σb")
     if data and (data.suffix != ".zarr" or data.exists()):
         raise MeanFieldError(f"--data {data} is not legal; it must be a .zarr that is new")
-    for path in filter(None, (plot, data)):
-        _check_place(path)
+    if data:
+        check_place(data)
 
     diagram = with_edge(phase_diagram(phi, *axes, keep=keep), phi, keep)
     diagram.attrs["activation"] = activation
@@ -75,10 +73,3 @@ def _axis(name: str, text: str) -> np.ndarray:
     except (ValueError, IndexError) as error:
         raise MeanFieldError(f"{name} {text!r} is not legal; it must be {legal}") from error
     return np.linspace(low, high, count)
-
-
-def _check_place(path: Path) -> None:
-    if not path.parent.is_dir():
-        raise MeanFieldError(f"{path} cannot be written: there is no directory {path.parent}")
-    if path.is_dir():
-        raise MeanFieldError(f"{path} cannot be written: it is a directory")

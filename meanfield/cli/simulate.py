@@ -1,0 +1,168 @@
+"""The command `meanfield simulate`: random networks beside the theory of infinite ones."""
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from meanfield.cli.inputs import load_activation, shown_params
+from meanfield.cli.output import check_drawing, console, emit, progress
+from meanfield.errors import MeanFieldError
+
+if TYPE_CHECKING:
+    from meanfield.activations import Activation
+    from meanfield.ensemble import Comparison
+
+# Of the networks that are simulated where --widths does not say.
+DEPTH, WIDTH = 8, 400
+SYMBOLS = {"q1": "q1", "q2": "q2", "c": "c", "gradient": "|δ|²", "m1": "m1", "m2": "m2"}
+
+
+def simulate(
+    activation: Annotated[
+        str, typer.Argument(help="A name from `list activations`, or file.py:function.")
+    ],
+    sigma_b: Annotated[
+        float, typer.Option("--sigma-b", help="Standard deviation of the biases.")
+    ] = 0.0,
+    sigma_w: Annotated[
+        float | None,
+        typer.Option("--sigma-w", help="That of the weights; by default the critical one."),
+    ] = None,
+    depth: Annotated[
+        int | None, typer.Option("--depth", help=f"Number of layers, by default {DEPTH}.")
+    ] = None,
+    width: Annotated[
+        int | None, typer.Option("--width", help=f"Width of all, by default {WIDTH}.")
+    ] = None,
+    widths: Annotated[
+        str | None, typer.Option("--widths", help="Widths N_0,N_1,...,N_L, instead of both.")
+    ] = None,
+    ensemble: Annotated[
+        str, typer.Option("--ensemble", help="Weights: gaussian or orthogonal.")
+    ] = "gaussian",
+    keep: Annotated[float, typer.Option("--keep", help="Dropout keeps a unit so often.")] = 1.0,
+    q: Annotated[
+        float | None,
+        typer.Option("--q", help="Variance of the inputs; by default the fixed point."),
+    ] = None,
+    c: Annotated[float, typer.Option("--c", help="Correlation of the two inputs.")] = 0.5,
+    networks: Annotated[int, typer.Option("--networks", help="How many networks.")] = 20,
+    seed: Annotated[int, typer.Option("--seed", help="Of the random numbers.")] = 0,
+    memory: Annotated[
+        str, typer.Option("--memory", help="What networks may take at once, as 512MiB.")
+    ] = "1GiB",
+    param: Annotated[
+        list[str] | None,
+        typer.Option("--param", "-p", help="A parameter, as name=value. Repeatable."),
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", help="Draw it into this .png, .pdf or .svg file.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON; NaN becomes null.")] = False,
+) -> None:
+    """Simulate random networks, and compare signals, gradients and Jacobians with the theory."""
+    from meanfield.ensemble import compare_with_theory
+    from meanfield.ensemble import simulate as simulate_networks
+    from meanfield.layers import Dense
+
+    if plot:
+        check_drawing(plot)
+    phi = load_activation(activation, param)
+    chosen = _widths(depth, width, widths)
+    if sigma_w is None:
+        # The constructor checks what the edge of chaos does not: the ensemble and `keep`.
+        sigma_w = _critical_sigma_w(phi, Dense(phi, 1.0, sigma_b, ensemble, keep))  # pyright: ignore[reportArgumentType]
+    layer = Dense(phi, sigma_w, sigma_b, ensemble, keep)  # pyright: ignore[reportArgumentType]
+    with progress(f"{activation}: random networks", "networks") as report:
+        simulation = simulate_networks(
+            layer, chosen, q, c, networks=networks, seed=seed, memory=memory, report=report
+        )
+    comparison = compare_with_theory(simulation)
+    if plot:
+        from meanfield.plots.simulation import draw_simulation
+        from meanfield.studies.simulation import simulation_data
+
+        dataset = simulation_data(simulation, comparison).assign_attrs(activation=activation)
+        draw_simulation(dataset).savefig(plot, dpi=200)
+    record: dict[str, Any] = {
+        "activation": activation,
+        **shown_params(param),
+        "sigma_w": sigma_w,
+        "sigma_b": sigma_b,
+        "ensemble": ensemble,
+        "keep": keep,
+        "widths": chosen,
+        "q": float(simulation.inputs.q1),
+        "c": c,
+        "networks": networks,
+        "seed": seed,
+    }
+    if plot:
+        record["plot"] = str(plot)
+    if as_json:
+        rows = [dataclasses.asdict(row) for row in comparison.rows]
+        emit({**record, "rows": rows}, as_json, "")
+        return
+    if len(set(chosen)) == 1:
+        record["widths"] = f"{len(chosen)} of {chosen[0]}"
+    emit(record, as_json, f"{activation}: random networks")
+    _print_rows(comparison)
+
+
+def _widths(depth: int | None, width: int | None, widths: str | None) -> list[int]:
+    if widths is None:
+        depth, width = (DEPTH if depth is None else depth), (WIDTH if width is None else width)
+        if depth < 1 or width < 1:
+            raise MeanFieldError(
+                f"--depth {depth} --width {width} is not legal; both must be integers >= 1"
+            )
+        return [width] * (depth + 1)
+    if depth is not None or width is not None:
+        raise MeanFieldError(
+            "--widths says what --depth and --width do; give the one or the others"
+        )
+    try:
+        return [int(part) for part in widths.split(",")]
+    except ValueError as error:
+        raise MeanFieldError(
+            f"--widths {widths!r} is not legal; it must be integers with commas, as 300,400,500"
+        ) from error
+
+
+def _critical_sigma_w(phi: "Activation", layer: Any) -> float:
+    from meanfield.criticality import edge_of_chaos
+    from meanfield.errors import Status
+
+    critical = edge_of_chaos(phi, layer.sigma_b)
+    status = Status(int(critical.status))
+    if status != Status.OK:
+        raise MeanFieldError(
+            f"--sigma-w must be given: the edge of chaos has no point at sigma_b = "
+            f"{layer.sigma_b:g} ({status.message})"
+        )
+    # V and χ1 know the variance of weights over `keep` alone.
+    return float(critical.sigma_w) * math.sqrt(layer.keep)
+
+
+def _print_rows(comparison: "Comparison") -> None:
+    from rich.table import Table
+
+    table = Table()
+    table.add_column("quantity")
+    for name in ("layer", "theory", "mean", "error", "z"):
+        table.add_column(name, justify="right")
+    previous = None
+    for row in comparison.rows:
+        if previous not in (None, row.quantity):
+            table.add_section()
+        shown = SYMBOLS[row.quantity] if row.quantity != previous else ""
+        numbers = (f"{row.theory:.6g}", f"{row.mean:.6g}", f"{row.error:.2g}")
+        z = "given" if math.isnan(row.z) else f"{row.z:+.2f}"
+        table.add_row(shown, str(row.layer), *numbers, z)
+        previous = row.quantity
+    console().print(table)
+    worst = comparison.worst
+    print(f"largest |z|: {abs(worst.z):.2f}, {SYMBOLS[worst.quantity]} at layer {worst.layer}")
