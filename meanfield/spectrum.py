@@ -1,0 +1,529 @@
+"""How are the singular values of a deep network's Jacobian distributed?
+
+The Jacobian J = W_L D_L ... W_1 D_1 of a wide network, D_l the diagonal matrix of slopes, is a
+product of free matrices [1, 2]: see `meanfield.free_product` for the equations and their solution.
+The squared singular values λ have a continuous part, and atoms:
+
+- A squared slope X of 0 has its probability, the largest of all layers, as an atom at λ = 0.
+- With orthogonal weights, layers that have X = x_l with probability a_l give an atom of mass
+  Σ a_l - (L - 1), where that is positive, at Π σw² x_l.
+
+Moments come from the power series of the S-transforms (`meanfield.series`); the density must
+reproduce the first two, and its mass must be right, for a status of OK.
+
+References
+----------
+[1] J. Pennington, S. Schoenholz, S. Ganguli, Resurrecting the sigmoid in deep learning
+    through dynamical isometry, NeurIPS 2017, arXiv:1711.04735.
+[2] J. Pennington, S. Schoenholz, S. Ganguli, The emergence of spectral universality in deep
+    networks, AISTATS 2018, arXiv:1802.09979.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from meanfield._struct import POSITIVE, concrete, elementwise, require_number, static, struct
+from meanfield.errors import MeanFieldError, Status, require
+from meanfield.free_product import (
+    BISECTIONS,
+    Factors,
+    Solution,
+    Stack,
+    edge_of_stack,
+    find_gaps,
+    gather,
+    smooth_bands,
+    solve,
+    tabulate,
+)
+from meanfield.jacobian import DEPTH
+from meanfield.layers import Dense, Layer, Repeat, Serial
+from meanfield.quadrature import panel
+from meanfield.series import moments_of_product
+from meanfield.slope_law import FLAT, SlopeLaw, slope_law, turning_points
+from meanfield.typing import Array, ScalarLike
+
+# Moments up to this order.
+ORDER = 8
+# The mass below the lowest grid point, that of an atom at 0 aside, is at most this, and how often
+# a bracket of that point is narrowed.
+FLOOR = 1e-9
+FLOOR_ROUNDS = 4
+# A squared slope with a logarithm below this is 0; an edge is an atom's place if it is as close.
+VANISHING, SNAP = -600.0, 1e-5
+# Points of the grid on a band of the spectrum, graded towards its ends.
+BAND_SIZE, BAND_GRADING = 161, 6.0
+# Mass and moments of the density must come out right to this.
+TOLERANCE = 1e-6
+# Room for zeros of φ' and φ''; if traced, there is room for this many.
+ROOM = (0, 2, 4, 8, 16, 32, 64)
+TRACED_ROOM = 8
+# A stack may have so many unlike layers; a variance drifts if it changes by more than this.
+LONGEST_STACK = 64
+DRIFT = 1e-9
+
+
+@struct
+class Atoms:
+    """Places (and their logarithms) and masses; padded with masses of 0."""
+
+    place: Array
+    log_place: Array
+    mass: Array
+
+
+@struct
+class JacobianSpectrum:
+    """The distribution of the squared singular values λ = s² of a Jacobian.
+
+    Fields have the shape S of the arguments of `jacobian_spectrum`; methods take any array x and
+    return an array of shape S + x.shape, NaN where the solution is not resolved.
+    """
+
+    log_mean: Array
+    """log m1, the logarithm of E λ."""
+    log_moments: Array
+    """Logarithms of E λ^k, k = 1 ... 8, from the exact series; shape S + (8,)."""
+    density_moments: Array
+    """E λ^k/(E λ)^k as the density on the grid has it, beside the exact ones; shape S + (8,)."""
+    mass: Array
+    """The integral of the density, plus the atoms, plus `below`."""
+    below: Array
+    """The mass between 0 and the lowest point of the grid."""
+    log_support: Array
+    """Logarithms of the ends of the bands of the continuous part, NaN-padded; shape S + (3, 2)."""
+    log_lambda_max: Array
+    log_lambda_min: Array
+    atoms: Atoms
+    grid: Array
+    """log λ at the points on which the density was integrated, NaN-padded."""
+    grid_density: Array
+    """λρ(λ) there."""
+    factors: tuple[Factors, ...]
+    start: tuple[Array, Array]
+    status: Array
+    single: bool = static()
+
+    @property
+    def lambda_max(self) -> Array:
+        """The largest squared singular value, an atom included."""
+        return jnp.exp(self.log_lambda_max)
+
+    @property
+    def s_max(self) -> Array:
+        """The largest singular value."""
+        return jnp.exp(self.log_lambda_max / 2)
+
+    @property
+    def moments(self) -> Array:
+        """E λ^k, k = 1 ... 8, from the exact series; shape S + (8,)."""
+        return jnp.exp(self.log_moments)
+
+    def density(self, x: ScalarLike) -> Array:
+        """Return the density of the continuous part at λ = x; 0 for x <= 0."""
+        x = jnp.asarray(x, dtype=float)
+        safe = jnp.where(x > 0, x, 1.0)
+        return jnp.where(x > 0, self.log_density(jnp.log(safe)) / safe, 0.0)
+
+    def singular_density(self, s: ScalarLike) -> Array:
+        """Return the density of the continuous part of singular values at s; 0 for s <= 0."""
+        s = jnp.asarray(s, dtype=float)
+        safe = jnp.where(s > 0, s, 1.0)
+        return jnp.where(s > 0, 2 * self.log_density(2 * jnp.log(safe)) / safe, 0.0)
+
+    def log_density(self, log_x: ScalarLike) -> Array:
+        """Return the density of log λ at log_x, which is λρ(λ): never overflows."""
+        return _read(self, log_x).log_density
+
+    def cdf(self, x: ScalarLike) -> Array:
+        """Return P(λ <= x), atoms included."""
+        x = jnp.asarray(x, dtype=float)
+        value = self.log_cdf(jnp.log(jnp.where(x > 0, x, 1.0)))
+        zero = (self.atoms.mass * (self.atoms.place == 0)).sum(axis=-1)
+        zero = zero.reshape(zero.shape + (1,) * x.ndim)
+        return jnp.where(x > 0, value, jnp.where(x == 0, zero, 0.0))
+
+    def log_cdf(self, log_x: ScalarLike) -> Array:
+        """Return P(log λ <= log_x), atoms included."""
+        return 1.0 - _read(self, log_x).above
+
+    def quantile(self, p: ScalarLike) -> Array:
+        """Return the least x with P(λ <= x) >= p, 0 <= p <= 1."""
+        return jnp.exp(self.log_quantile(p))
+
+    def log_quantile(self, p: ScalarLike) -> Array:
+        """Return the logarithm of `quantile`: -inf where that is 0."""
+        p = jnp.asarray(p, dtype=float)
+        if concrete(p):
+            require((p >= 0) & (p <= 1), "p", p, "a probability in [0, 1]")
+        return _map_batch(_quantiles, self, p)
+
+
+def jacobian_spectrum(layer: Layer, q: ScalarLike, depth: ScalarLike = 1.0) -> JacobianSpectrum:
+    """Return the spectrum of the Jacobian of `depth` >= 1 repetitions of a layer at variance q > 0.
+
+    Parameters
+    ----------
+    layer : a `Dense`, or a `Serial` or `Repeat` of them. In a stack the variance runs on from layer
+        to layer; repetitions of a layer at a variance that it keeps are taken as a power.
+    q : the variance at the input, which `depth` repetitions of the whole are all taken to see.
+    depth : 1 to 10⁴ and beyond; any real number, since powers of free products are.
+
+    Returns
+    -------
+    A `JacobianSpectrum`; all arguments broadcast. The status is OK if the density has the right
+    mass and the right first and second moments to 1e-6; else NOT_CONVERGED. It is NONFINITE where
+    φ jumps, NO_SOLUTION where J = 0, and OUT_OF_DOMAIN for a `Repeat` whose variance drifts
+    under a trace. Where φ' comes arbitrarily close to its bound only for |u| > 8√q, the support
+    is taken to end there: what is beyond has probability 1e-15. Not differentiable.
+    """
+    _require_dense(layer)
+    known = concrete(*jax.tree.leaves((layer, q, depth)))
+    if known:
+        for name, value, (legal, words) in (("q", q, POSITIVE), ("depth", depth, DEPTH)):
+            require_number(name, value)
+            require(legal(np.asarray(value, dtype=float)), name, value, words)
+        layer = _unroll(layer, q)
+    count = len(_dense_layers(layer))
+    if count > LONGEST_STACK:
+        raise MeanFieldError(
+            f"a stack of {count} unlike layers is not legal; at most {LONGEST_STACK} are, or a "
+            "Repeat at a variance that it keeps"
+        )
+    room = TRACED_ROOM
+    if known:
+        most = int(jnp.max(_count_turns(layer, q)))
+        room = next((size for size in ROOM if size >= most), ROOM[-1])
+    dense = _dense_layers(layer)[0][0]
+    single = count == 1 and dense.ensemble == "orthogonal"
+    if known:
+        single = single and bool(np.any(np.asarray(depth) == 1))
+    return _spectrum(layer, q, depth, room=f"{room}", single="yes" if single else "no")
+
+
+def _require_dense(layer: Layer) -> None:
+    if isinstance(layer, Serial):
+        for part in layer.layers:
+            _require_dense(part)
+    elif isinstance(layer, Repeat):
+        _require_dense(layer.layer)
+    elif not isinstance(layer, Dense):
+        raise MeanFieldError(
+            f"layer = {layer!r} is not legal; it must be a Dense, or a Serial or Repeat of them "
+            "(residual blocks have no spectrum here)"
+        )
+
+
+def _dense_layers(layer: Layer) -> list[tuple[Dense, int]]:
+    """Return the dense layers of a stack, the first one first, and how often each stands there."""
+    if isinstance(layer, Dense):
+        return [(layer, 1)]
+    if isinstance(layer, Repeat):
+        return [(part, times * layer.times) for part, times in _dense_layers(layer.layer)]
+    assert isinstance(layer, Serial)
+    return [entry for part in layer.layers for entry in _dense_layers(part)]
+
+
+def _unroll(layer: Layer, q: ScalarLike) -> Layer:
+    """Return a stack in which each `Repeat` that changes its variance is written out."""
+    if isinstance(layer, Serial):
+        parts = []
+        for part in layer.layers:
+            parts.append(_unroll(part, q))
+            q = part.variance(q)
+        return Serial(tuple(parts))
+    if isinstance(layer, Repeat):
+        if np.all(np.abs(np.asarray(layer.layer.variance(q)) / q - 1) <= DRIFT):
+            return Repeat(_unroll(layer.layer, q), layer.times)
+        if layer.times > LONGEST_STACK:
+            raise MeanFieldError(
+                f"times = {layer.times} is not legal at q = {q!r}, which the layer does not keep; "
+                f"it must be at most {LONGEST_STACK}, or q a fixed point (steady_state)"
+            )
+        return _unroll(Serial((layer.layer,) * layer.times), q)
+    return layer
+
+
+@elementwise()
+def _count_turns(layer: Layer, q: ScalarLike) -> Array:
+    counts = []
+    for part, variance, _ in _states(layer, q):
+        counts.append(turning_points(part.phi, variance))
+    return functools.reduce(jnp.maximum, counts)
+
+
+def _states(layer: Layer, q: ScalarLike) -> list[tuple[Dense, Array, int]]:
+    """Return dense layers, the variances they see, and their multiplicities."""
+    states = []
+    for part, times in _dense_layers(layer):
+        states.append((part, jnp.asarray(q, dtype=float), times))
+        q = part.variance(q)
+    return states
+
+
+def _powers(layer: Dense, q: Array, law: SlopeLaw) -> Array:
+    """Return E X^k, k = 1 ... 8."""
+    orders = range(1, ORDER + 1)
+    if law.discrete:
+        return jnp.stack([(law.masses * law.values**k).sum() for k in orders])
+    moments = [law.keep * layer.phi.slope_moment(q, 2 * k) / law.scale**k for k in orders]
+    return jnp.stack(moments)
+
+
+def _factors(layer: Layer, q: ScalarLike, depth: Array, room: int) -> tuple[Factors, ...]:
+    """Return the layers sorted by kind, each kind with arrays of one length."""
+    kinds: dict[Any, list[Factors]] = {}
+    for part, variance, times in _states(layer, q):
+        law = slope_law(part.phi, variance, part.keep, room)
+        log_chi = 2 * jnp.log(jnp.asarray(part.sigma_w, dtype=float))
+        log_chi = log_chi + jnp.log(law.scale) - 2 * jnp.log(law.keep)
+        powers = _powers(part, variance, law)
+        factor = Factors(law, times * depth, log_chi, powers, part.ensemble == "gaussian")
+        factor = jax.tree.map(lambda x: jnp.asarray(x, dtype=jnp.result_type(x)), factor)
+        kinds.setdefault(jax.tree.structure(factor), []).append(factor)
+    return tuple(jax.tree.map(lambda *x: jnp.stack(x), *kind) for kind in kinds.values())
+
+
+def _drifts(layer: Layer, q: ScalarLike) -> Array:
+    """Return whether a `Repeat` that is taken as a power changes the variance."""
+    if isinstance(layer, Serial):
+        drifts = jnp.zeros((), bool)
+        for part in layer.layers:
+            drifts, q = drifts | _drifts(part, q), part.variance(q)
+        return drifts
+    if isinstance(layer, Repeat) and layer.times > 1:
+        change = jnp.abs(layer.layer.variance(q) / q - 1)
+        return (change > DRIFT) | _drifts(layer.layer, q)
+    return jnp.zeros((), bool)
+
+
+def _merged(law: SlopeLaw) -> tuple[Array, Array]:
+    """Return log x and mass of each atom not at 0; of equal values the first has it."""
+    same = jnp.abs(law.values[:, None] - law.values) <= FLAT * law.values
+    masses = jnp.where(same, law.masses, 0.0).sum(axis=1)
+    first = same.argmax(axis=1) == jnp.arange(law.values.shape[0])
+    counts = first & (law.values > 0) & (masses > 0)
+    return (
+        jnp.where(counts, jnp.log(jnp.where(counts, law.values, 1.0)), jnp.nan),
+        jnp.where(counts, masses, 0.0),
+    )
+
+
+@elementwise("room", "single")
+def _spectrum(
+    layer: Layer, q: ScalarLike, depth: ScalarLike, room: str, single: str
+) -> JacobianSpectrum:
+    factors = _factors(layer, q, jnp.asarray(depth, dtype=float), int(room))
+    stack = Stack.of(factors)
+    start = tabulate(stack)
+    log_chi = jnp.concatenate([kind.log_chi for kind in factors])
+    log_mean = (stack.count * log_chi).sum()
+    powers = jnp.concatenate([kind.powers for kind in factors])
+    exact = moments_of_product(powers, stack.count, (stack.gaussian > 0).astype(float))
+    places, masses = _atoms(stack, single == "yes")
+    low, high, gaps = _outline(stack, masses[0], places[1:])
+    grid = _on_grid(stack, start, low, high, gaps, masses[0], single == "yes")
+
+    orders = jnp.arange(1, ORDER + 1)[:, None]
+    of_grid = jnp.where(grid.weights > 0, jnp.exp(orders * grid.log_x) * grid.summands, 0.0)
+    of_atoms = jnp.where(masses > 0, jnp.exp(orders * places) * masses, 0.0)
+    found = of_grid.sum(axis=1) + of_atoms.sum(axis=1)
+    mass = grid.summands.sum() + masses.sum() + grid.below
+    moments_agree = (jnp.abs(found[:2] / exact[:2] - 1) <= TOLERANCE).all()
+    right = moments_agree & (jnp.abs(mass - 1) <= TOLERANCE)
+    resolved = gather(factors, lambda law: law.resolved).all()
+    status = _verdict(layer, q, right & resolved)
+
+    def known(x: Array) -> Array:
+        return jnp.where(status == Status.OK, x, jnp.nan)
+
+    top = jnp.maximum(high, jnp.where(masses > 0, places, -jnp.inf).max())
+    bottom = jnp.where(masses[0] > 0, -jnp.inf, low)
+    return JacobianSpectrum(
+        log_mean=known(log_mean),
+        log_moments=known(jnp.arange(1, ORDER + 1) * log_mean + jnp.log(exact)),
+        density_moments=known(found),
+        mass=known(mass),
+        below=known(grid.below),
+        log_support=known(grid.bands + log_mean),
+        log_lambda_max=known(top + log_mean),
+        log_lambda_min=known(bottom + log_mean),
+        atoms=Atoms(known(jnp.exp(places + log_mean)), known(places + log_mean), known(masses)),
+        grid=known(grid.log_x + log_mean),
+        grid_density=known(grid.density),
+        factors=factors,
+        start=start,
+        status=status,
+        single=single == "yes",
+    )
+
+
+def _verdict(layer: Layer, q: ScalarLike, right: Array) -> Array:
+    states = _states(layer, q)
+    squares = jnp.stack([part.phi.slope_moment(variance, 2) for part, variance, _ in states])
+    weights = jnp.stack([jnp.asarray(part.sigma_w, dtype=float) for part, _, _ in states])
+    status = jnp.where(right, Status.OK, Status.NOT_CONVERGED)
+    status = jnp.where(_drifts(layer, q), Status.OUT_OF_DOMAIN, status)
+    status = jnp.where((squares == 0).any() | (weights == 0).any(), Status.NO_SOLUTION, status)
+    return jnp.where(jnp.isinf(squares).any(), Status.NONFINITE, status).astype(jnp.int8)
+
+
+def _atoms(stack: Stack, single: bool) -> tuple[Array, Array]:
+    """Return log λ (E λ = 1) and mass of the atoms, that at 0 first."""
+    zero = gather(stack.factors, lambda law: law.zero_mass).max()
+    place, mass = gather(stack.factors, lambda law: law.heaviest)
+    together = (stack.count * mass).sum() - (stack.total - 1)
+    together = jnp.where(stack.gaussian.sum() == 0, jnp.maximum(together, 0.0), 0.0)
+    place = jnp.where(together > 0, (stack.count * jnp.log(place)).sum(), jnp.nan)
+    places, masses = place[None], together[None]
+    if single:
+        own_places, own_masses = _merged(stack.law)
+        pad = (0, own_places.shape[0] - 1)
+        places = jnp.where(stack.is_law, own_places, jnp.pad(places, pad, constant_values=jnp.nan))
+        masses = jnp.where(stack.is_law, own_masses, jnp.pad(masses, pad))
+    places, masses = jnp.append(-jnp.inf, places), jnp.append(zero, masses)
+    return jnp.where(masses > 0, places, jnp.nan), masses
+
+
+def _outline(stack: Stack, zero: Array, places: Array) -> tuple[Array, Array, Array]:
+    """Return the ends of the support of log λ, -inf for λ = 0, and the gaps inside."""
+    spans = gather(stack.factors, lambda law: jnp.stack(law.span))
+    reaches_zero = (stack.gaussian.sum() > 0) | (zero > 0) | (spans[:, 0].min() < VANISHING)
+    reaches_zero = reaches_zero & ~stack.is_law
+    if stack.uniform:
+        gaps = find_gaps(stack)
+        # A gap below an atom, with more of the spectrum below it.
+        inner = jnp.where(reaches_zero, gaps[-2], jnp.nan)
+        gaps, below, above = jnp.vstack([gaps[:-2], inner]), gaps[-2, 1], gaps[-1, 0]
+    else:
+        gaps = jnp.full((1, 2), jnp.nan)
+        below, above = (
+            edge_of_stack(stack, spans[:, i], side) for i, side in ((0, -1.0), (1, 1.0))
+        )
+
+    def snapped(ends: Array) -> Array:
+        # Rounding keeps Ω away from an atom of X by what may matter n times over.
+        near = jnp.abs(ends[..., None] - places) < SNAP
+        return jnp.where(near.any(axis=-1), jnp.where(near, places, -jnp.inf).max(axis=-1), ends)
+
+    low = jnp.where(reaches_zero, -jnp.inf, snapped(below))
+    return low, snapped(above), snapped(gaps)
+
+
+@struct
+class Grid:
+    """The density of log λ (E λ = 1) where it was integrated."""
+
+    log_x: Array
+    density: Array
+    weights: Array
+    bands: Array
+    below: Array
+
+    @property
+    def summands(self) -> Array:
+        """What each point adds to the mass."""
+        return jnp.where(self.weights > 0, self.weights * jnp.nan_to_num(self.density), 0.0)
+
+
+def _on_grid(
+    stack: Stack,
+    start: tuple[Array, Array],
+    low: Array,
+    high: Array,
+    gaps: Array,
+    zero: Array,
+    single: bool,
+) -> Grid:
+    """Return the density on a grid for every band.
+
+    The first rounds look for the λ below which lies `FLOOR`. What is not resolved counts as
+    nothing: mass and moments tell whether that matters.
+    """
+    rule = panel(BAND_GRADING, BAND_SIZE)
+    searched = ~stack.is_law
+    even = jnp.linspace(0.0, 1.0, rule.nodes.shape[0])
+    count = smooth_bands(stack, low, high, gaps).shape[0]
+
+    def round_(bracket: tuple[Array, Array, Array], turn: Array) -> Any:
+        floor, ceiling, _ = bracket
+        bands = smooth_bands(stack, floor, high, gaps)
+        search = turn < FLOOR_ROUNDS
+        band = bands[jnp.maximum(turn - FLOOR_ROUNDS, 0)]
+        begin, end = jnp.where(search, jnp.stack([floor, ceiling]), band)
+        length = jnp.where(search & ~searched, 0.0, jnp.nan_to_num(end - begin))
+        log_x = begin + length * jnp.where(search, even, rule.nodes)
+
+        def nothing() -> Solution:
+            nowhere = jnp.full_like(log_x, jnp.nan)
+            return Solution(nowhere, nowhere, jnp.ones_like(log_x, dtype=bool))
+
+        found = jax.lax.cond(length > 0, lambda: solve(stack, start, log_x, single), nothing)
+        mass = jnp.where(found.resolved, jnp.maximum(1 - found.above - zero, 0.0), 0.0)
+        last = jnp.maximum((mass > FLOOR).argmax() - 1, 0)
+        following = jnp.minimum(last + 1, log_x.shape[0] - 1)
+        narrowed = (log_x[last], log_x[following], mass[last])
+        moved = search & searched
+        bracket = jax.tree.map(lambda a, b: jnp.where(moved, a, b), narrowed, bracket)
+        row = (jnp.where(length > 0, log_x, jnp.nan), found, length * rule.weights)
+        return bracket, row
+
+    state = (jnp.maximum(start[1][0], low), high, jnp.zeros(()))
+    (floor, _, below), rows = jax.lax.scan(round_, state, jnp.arange(FLOOR_ROUNDS + count))
+    log_x, found, weights = jax.tree.map(lambda x: x[FLOOR_ROUNDS:].ravel(), rows)
+    return Grid(
+        log_x=log_x,
+        density=jnp.where(found.resolved, found.log_density, jnp.nan),
+        weights=weights,
+        bands=smooth_bands(stack, floor, high, gaps),
+        below=below,
+    )
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _map_batch(read: Callable[..., Any], spectrum: JacobianSpectrum, x: Array) -> Any:
+    """Return read(scalar spectrum, x) for every spectrum of a batch."""
+    shape = spectrum.status.shape
+    if shape == ():
+        return read(spectrum, x)
+    flat = jax.tree.map(lambda a: a.reshape((-1, *a.shape[len(shape) :])), spectrum)
+    out = jax.lax.map(lambda one: read(one, x), flat)
+    return jax.tree.map(lambda a: a.reshape((*shape, *a.shape[1:])), out)
+
+
+def _points(spectrum: JacobianSpectrum, log_x: Array) -> Solution:
+    stack = Stack.of(spectrum.factors)
+    targets = jnp.ravel(log_x) - jnp.where(spectrum.status == Status.OK, spectrum.log_mean, 0.0)
+    found = solve(stack, spectrum.start, targets, spectrum.single)
+    ok = found.resolved & (spectrum.status == Status.OK)
+    found = Solution(
+        jnp.where(ok, found.log_density, jnp.nan), jnp.where(ok, found.above, jnp.nan), ok
+    )
+    return jax.tree.map(lambda a: a.reshape(log_x.shape), found)
+
+
+def _read(spectrum: JacobianSpectrum, log_x: ScalarLike) -> Solution:
+    return _map_batch(_points, spectrum, jnp.asarray(log_x, dtype=float))
+
+
+def _quantiles(spectrum: JacobianSpectrum, p: Array) -> Array:
+    stack = Stack.of(spectrum.factors)
+    mean = spectrum.log_mean
+    low = jnp.full(p.size, spectrum.start[1][0])
+    high = jnp.full(p.size, spectrum.log_lambda_max - mean)
+
+    def halve(_: int, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
+        low, high = bracket
+        middle = (low + high) / 2
+        below = 1 - solve(stack, spectrum.start, middle, spectrum.single).above < p.ravel()
+        return jnp.where(below, middle, low), jnp.where(below, high, middle)
+
+    _, root = jax.lax.fori_loop(0, BISECTIONS, halve, (low, high))
+    zero = (spectrum.atoms.mass * (spectrum.atoms.place == 0)).sum()
+    root = jnp.where(p.ravel() <= zero, -jnp.inf, root + mean).reshape(p.shape)
+    return jnp.where(spectrum.status == Status.OK, root, jnp.nan)
