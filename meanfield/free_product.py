@@ -360,12 +360,17 @@ def edge_of_stack(stack: Stack, ends: Array, side: float) -> Array:
     return jax.lax.fori_loop(0, BISECTIONS, halve, start)[2]
 
 
-def smooth_bands(stack: Stack, low: Array, high: Array, gaps: Array) -> Array:
-    """Return the intervals of log λ on which the density is smooth, NaN-padded; (bands, 2)."""
+def support_of(low: Array, high: Array, gaps: Array) -> Array:
+    """Return the bands of log λ that gaps leave of an interval, NaN-padded; (bands, 2)."""
     # NaN sorts last, behind the upper end.
     ends = jnp.sort(jnp.concatenate([low[None], gaps.ravel(), high[None]]))
     bands = ends.reshape(-1, 2)
-    law = stack.law
+    return jnp.where((bands[:, 1] > bands[:, 0])[:, None], bands, jnp.nan)
+
+
+def smooth_bands(stack: Stack, low: Array, high: Array, gaps: Array) -> Array:
+    """Return the intervals of log λ on which the density is smooth, NaN-padded; (bands, 2)."""
+    bands, law = support_of(low, high, gaps), stack.law
     if not stack.uniform or law.discrete:
         return bands
     # The law itself is singular where a piece ends.

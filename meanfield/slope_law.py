@@ -43,6 +43,8 @@ REACH = 8.0
 SIZE, CHECK_SIZE = 64, 48
 # A piece is tabulated at this many points, graded towards its ends by exp(-TABLE_GRADING).
 TABLE_SIZE, TABLE_GRADING = 129, 20.0
+# Pieces of the line keep off their ends by this part of them.
+INSET = 1e-14
 # Values of φ' and φ'' below this part of the largest one are rounding.
 ROUNDING = 1e-12
 # X is the same all over a piece, or on two pieces, if it varies by less than this part of E X.
@@ -140,7 +142,9 @@ def slope_law(phi: Activation, q: ScalarLike, keep: ScalarLike, turns: int) -> S
         extra = _find_turns(phi, q, z_grid, where, turns, which)
         resolved = resolved & (where.sum() <= turns)
         edges = jnp.sort(jnp.concatenate([cuts, extra]))
-        ends = jnp.stack([edges[:-1], edges[1:]], axis=-1)
+        # At a cut φ' may jump: pieces end a rounding error before it.
+        inset = INSET * jnp.abs(edges) + 1e-30
+        ends = jnp.stack([edges[:-1] + inset[:-1], edges[1:] - inset[1:]], axis=-1)
         lengths = ends[:, 1] - ends[:, 0]
         nodes = panel(TABLE_GRADING, TABLE_SIZE).nodes[:TABLE_SIZE]
         z = ends[:, :1] + lengths[:, None] * nodes
@@ -151,7 +155,7 @@ def slope_law(phi: Activation, q: ScalarLike, keep: ScalarLike, turns: int) -> S
         z, x = (jnp.where(falls, v[:, ::-1], v) for v in (z, x))
         log_x = jax.lax.cummax(jnp.log(jnp.maximum(x, np.exp(FAINTEST))), axis=1)
         values = x[:, TABLE_SIZE // 2]
-        masses = jnp.where(live, 0.0, ndtr(ends[:, 1]) - ndtr(ends[:, 0]))
+        masses = jnp.where(live, 0.0, ndtr(edges[1:]) - ndtr(edges[:-1]))
         law = (ends, live.astype(float), z, log_x)
     values = jnp.append(jnp.where(masses > 0, values, 0.0), 0.0)
     masses = jnp.append(keep * masses, 1 - keep)

@@ -28,6 +28,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from meanfield._struct import POSITIVE, concrete, elementwise, require_number, static, struct
+from meanfield.adaptive import BATCH, Cells
 from meanfield.errors import MeanFieldError, Status, require
 from meanfield.free_product import (
     BISECTIONS,
@@ -39,11 +40,11 @@ from meanfield.free_product import (
     gather,
     smooth_bands,
     solve,
+    support_of,
     tabulate,
 )
 from meanfield.jacobian import DEPTH
 from meanfield.layers import Dense, Layer, Repeat, Serial
-from meanfield.quadrature import panel
 from meanfield.series import moments_of_product
 from meanfield.slope_law import FLAT, SlopeLaw, slope_law, turning_points
 from meanfield.typing import Array, ScalarLike
@@ -53,11 +54,11 @@ ORDER = 8
 # The mass below the lowest grid point, that of an atom at 0 aside, is at most this, and how often
 # a bracket of that point is narrowed.
 FLOOR = 1e-9
-FLOOR_ROUNDS = 4
+FLOOR_ROUNDS = 2
 # A squared slope with a logarithm below this is 0; an edge is an atom's place if it is as close.
-VANISHING, SNAP = -600.0, 1e-5
-# Points of the grid on a band of the spectrum, graded towards its ends.
-BAND_SIZE, BAND_GRADING = 161, 6.0
+VANISHING, SNAP = -60.0, 1e-5
+# Cells of the grid are halved until their doubts sum up to this, or as often.
+DOUBT, HALVINGS = 1e-8, 24
 # Mass and moments of the density must come out right to this.
 TOLERANCE = 1e-6
 # Room for zeros of φ' and φ''; if traced, there is room for this many.
@@ -327,10 +328,12 @@ def _spectrum(
     exact = moments_of_product(powers, stack.count, (stack.gaussian > 0).astype(float))
     places, masses = _atoms(stack, single == "yes")
     low, high, gaps = _outline(stack, masses[0], places[1:])
-    grid = _on_grid(stack, start, low, high, gaps, masses[0], single == "yes")
+    grid = _on_grid(stack, start, (low, high, gaps), masses[0], exact[1], single == "yes")
+    log_x = jnp.where(grid.cells.weights > 0, grid.cells.x, jnp.nan).ravel()
+    order = jnp.argsort(log_x)
 
     orders = jnp.arange(1, ORDER + 1)[:, None]
-    of_grid = jnp.where(grid.weights > 0, jnp.exp(orders * grid.log_x) * grid.summands, 0.0)
+    of_grid = jnp.where(jnp.isnan(log_x), 0.0, jnp.exp(orders * log_x) * grid.summands)
     of_atoms = jnp.where(masses > 0, jnp.exp(orders * places) * masses, 0.0)
     found = of_grid.sum(axis=1) + of_atoms.sum(axis=1)
     mass = grid.summands.sum() + masses.sum() + grid.below
@@ -350,12 +353,12 @@ def _spectrum(
         density_moments=known(found),
         mass=known(mass),
         below=known(grid.below),
-        log_support=known(grid.bands + log_mean),
+        log_support=known(support_of(grid.floor, high, gaps) + log_mean),
         log_lambda_max=known(top + log_mean),
         log_lambda_min=known(bottom + log_mean),
         atoms=Atoms(known(jnp.exp(places + log_mean)), known(places + log_mean), known(masses)),
-        grid=known(grid.log_x + log_mean),
-        grid_density=known(grid.density),
+        grid=known(log_x[order] + log_mean),
+        grid_density=known(grid.cells.values.ravel()[order]),
         factors=factors,
         start=start,
         status=status,
@@ -419,70 +422,78 @@ def _outline(stack: Stack, zero: Array, places: Array) -> tuple[Array, Array, Ar
 class Grid:
     """The density of log λ (E λ = 1) where it was integrated."""
 
-    log_x: Array
-    density: Array
-    weights: Array
-    bands: Array
+    cells: Cells
+    floor: Array
     below: Array
 
     @property
     def summands(self) -> Array:
         """What each point adds to the mass."""
-        return jnp.where(self.weights > 0, self.weights * jnp.nan_to_num(self.density), 0.0)
+        return (self.cells.weights * self.cells.values).ravel()
+
+
+@struct
+class Search:
+    """A bracket of the floor, the mass below it, and the cells of the bands above it."""
+
+    floor: Array
+    ceiling: Array
+    below: Array
+    cells: Cells
+    turn: Array
 
 
 def _on_grid(
     stack: Stack,
     start: tuple[Array, Array],
-    low: Array,
-    high: Array,
-    gaps: Array,
+    outline: tuple[Array, Array, Array],
     zero: Array,
+    second: Array,
     single: bool,
 ) -> Grid:
-    """Return the density on a grid for every band.
+    """Return the density on a grid that resolves its mass, mean and second moment.
 
     The first rounds look for the λ below which lies `FLOOR`. What is not resolved counts as
     nothing: mass and moments tell whether that matters.
     """
-    rule = panel(BAND_GRADING, BAND_SIZE)
-    searched = ~stack.is_law
-    even = jnp.linspace(0.0, 1.0, rule.nodes.shape[0])
-    count = smooth_bands(stack, low, high, gaps).shape[0]
+    low, high, gaps = outline
+    even = jnp.linspace(0.0, 1.0, BATCH)
 
-    def round_(bracket: tuple[Array, Array, Array], turn: Array) -> Any:
-        floor, ceiling, _ = bracket
-        bands = smooth_bands(stack, floor, high, gaps)
-        search = turn < FLOOR_ROUNDS
-        band = bands[jnp.maximum(turn - FLOOR_ROUNDS, 0)]
-        begin, end = jnp.where(search, jnp.stack([floor, ceiling]), band)
-        length = jnp.where(search & ~searched, 0.0, jnp.nan_to_num(end - begin))
-        log_x = begin + length * jnp.where(search, even, rule.nodes)
+    def bands(floor: Array) -> Array:
+        return smooth_bands(stack, floor, high, gaps)
 
-        def nothing() -> Solution:
-            nowhere = jnp.full_like(log_x, jnp.nan)
-            return Solution(nowhere, nowhere, jnp.ones_like(log_x, dtype=bool))
+    def scale(log_x: Array) -> Array:
+        return jnp.stack([jnp.ones_like(log_x), jnp.exp(log_x), jnp.exp(2 * log_x) / second])
 
-        found = jax.lax.cond(length > 0, lambda: solve(stack, start, log_x, single), nothing)
+    def goes_on(state: Search) -> Array:
+        refined = state.cells.total_doubt <= DOUBT
+        return (state.turn < FLOOR_ROUNDS) | ~refined & (state.turn < FLOOR_ROUNDS + HALVINGS)
+
+    def round_(state: Search) -> Search:
+        searches = state.turn < FLOOR_ROUNDS
+        which = state.cells.worst()
+        halves = state.cells.halves(which, bands(state.floor))
+        even_x = state.floor + (state.ceiling - state.floor) * even
+        log_x = jnp.where(searches, even_x, halves.x.ravel())
+        found = solve(stack, start, log_x, single)
+
         mass = jnp.where(found.resolved, jnp.maximum(1 - found.above - zero, 0.0), 0.0)
         last = jnp.maximum((mass > FLOOR).argmax() - 1, 0)
-        following = jnp.minimum(last + 1, log_x.shape[0] - 1)
-        narrowed = (log_x[last], log_x[following], mass[last])
-        moved = search & searched
-        bracket = jax.tree.map(lambda a, b: jnp.where(moved, a, b), narrowed, bracket)
-        row = (jnp.where(length > 0, log_x, jnp.nan), found, length * rule.weights)
-        return bracket, row
+        floor, ceiling = log_x[last], log_x[last + 1]
+        searched = Search(floor, ceiling, mass[last], Cells.of(bands(floor), HALVINGS), state.turn)
+        density = jnp.where(found.resolved, found.log_density, 0.0).reshape(halves.x.shape)
+        cells = state.cells.replaced(which, halves.judged(density, scale))
+        refined = Search(state.floor, state.ceiling, state.below, cells, state.turn)
+        state = jax.tree.map(lambda a, b: jnp.where(searches, a, b), searched, refined)
+        return Search(state.floor, state.ceiling, state.below, state.cells, state.turn + 1)
 
-    state = (jnp.maximum(start[1][0], low), high, jnp.zeros(()))
-    (floor, _, below), rows = jax.lax.scan(round_, state, jnp.arange(FLOOR_ROUNDS + count))
-    log_x, found, weights = jax.tree.map(lambda x: x[FLOOR_ROUNDS:].ravel(), rows)
-    return Grid(
-        log_x=log_x,
-        density=jnp.where(found.resolved, found.log_density, jnp.nan),
-        weights=weights,
-        bands=smooth_bands(stack, floor, high, gaps),
-        below=below,
-    )
+    # Nothing is to be looked for in a law itself, and where all mass is in atoms.
+    known = stack.is_law | ~(low < high)
+    floor = jnp.where(known, low, jnp.maximum(start[1][0], low))
+    turn = jnp.where(known, FLOOR_ROUNDS, 0)
+    state = Search(floor, high, jnp.zeros(()), Cells.of(bands(floor), HALVINGS), turn)
+    state = jax.lax.while_loop(goes_on, round_, state)
+    return Grid(state.cells, state.floor, state.below)
 
 
 @functools.partial(jax.jit, static_argnums=0)
