@@ -10,6 +10,7 @@ cells are halved, a fixed number at a time so that shapes are static.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +20,7 @@ from meanfield._struct import struct
 from meanfield.typing import Array
 
 # Nodes on a cell, cells that a band starts with, and how many are halved at a time.
-NODES, FIRST, HALVED = 15, 8, 8
+NODES, FIRST, HALVED = 15, 4, 2
 # Points at which a function is evaluated at a time.
 BATCH = 2 * HALVED * NODES
 
@@ -37,6 +38,17 @@ COARSE = np.zeros(NODES)
 COARSE[1::2] = _fejer(NODES // 2)[1]
 
 
+def _lagrange(x: np.ndarray) -> np.ndarray:
+    """Return the matrix from values on the nodes to those of their polynomial at x."""
+    apart = PLACES[:, None] - PLACES + np.eye(NODES)
+    others = x[:, None, None] - np.where(np.eye(NODES, dtype=bool), x[:, None, None] - 1, PLACES)
+    return others.prod(axis=2) / apart.prod(axis=1)
+
+
+# From the nodes of a cell to those of its halves.
+TO_HALVES = np.stack([_lagrange(PLACES / 2), _lagrange((1 + PLACES) / 2)])
+
+
 @struct
 class Cells:
     """Cells with their nodes, of shape (N, NODES); some slots are free."""
@@ -48,12 +60,14 @@ class Cells:
     x: Array
     weights: Array
     values: Array
+    carried: Array
+    """What else is known at the nodes, of shape (N, NODES, C), or guessed; NaN if nothing is."""
     doubt: Array
     """What two rules disagree by: infinite before values are known, -1 for a free slot."""
     used: Array
 
     @classmethod
-    def of(cls, bands: Array, halvings: int) -> "Cells":
+    def of(cls, bands: Array, halvings: int, carried: int) -> "Cells":
         """Return cells for (B, 2) bands, of which NaN-padded and empty ones are left out."""
         first = FIRST * bands.shape[0]
         size = first + HALVED * halvings
@@ -68,14 +82,15 @@ class Cells:
             x=nowhere,
             weights=nowhere,
             values=nowhere,
+            carried=jnp.full((size, NODES, carried), jnp.nan),
             doubt=jnp.where(live, jnp.inf, -1.0),
             used=jnp.asarray(first),
         )
 
-    @property
-    def total_doubt(self) -> Array:
-        """The sum of all doubts."""
-        return jnp.maximum(self.doubt, 0.0).sum()
+    def integrals(self, scale: Callable[[Array], Array]) -> Array:
+        """Return the integrals of scale(x)·values; infinite before all values are known."""
+        sums = (scale(self.x) * self.weights * self.values).sum(axis=(-2, -1))
+        return jnp.where(jnp.isinf(self.doubt).any(), jnp.inf, sums)
 
     def worst(self) -> Array:
         """Return the indices of the cells that are most in doubt."""
@@ -93,9 +108,11 @@ class Cells:
         rate = (length * (end - begin) * np.pi / 2)[:, None] * jnp.sin(np.pi * t)
         doubt = jnp.append(self.doubt[which], self.doubt[which])
         weights = jnp.where((doubt >= 0)[:, None], rate * WEIGHTS, 0.0)
-        return Cells(band, begin, end, x, weights, jnp.zeros_like(x), doubt, self.used)
+        carried = jnp.einsum("hij,cjk->hcik", TO_HALVES, self.carried[which])
+        carried = carried.reshape(-1, *carried.shape[2:])
+        return Cells(band, begin, end, x, weights, jnp.zeros_like(x), carried, doubt, self.used)
 
-    def judged(self, values: Array, scale: Callable[[Array], Array]) -> "Cells":
+    def judged(self, values: Array, carried: Array, scale: Callable[[Array], Array]) -> "Cells":
         """Return the cells with values; what is in doubt are the integrals of scale(x)·values.
 
         `scale` returns an array with one more axis, the first.
@@ -103,9 +120,7 @@ class Cells:
         difference = self.weights * values * (1 - COARSE / WEIGHTS)
         doubt = jnp.abs((scale(self.x) * difference).sum(axis=-1)).max(axis=0)
         doubt = jnp.where(self.doubt >= 0, doubt, -1.0)
-        return Cells(
-            self.band, self.begin, self.end, self.x, self.weights, values, doubt, self.used
-        )
+        return replace(self, values=values, carried=carried, doubt=doubt)
 
     def replaced(self, which: Array, halves: "Cells") -> "Cells":
         """Return the cells with those of `which` replaced by their halves."""

@@ -16,7 +16,8 @@ form along (1). So the distribution function is as exact as the density.
 
 **Solution.** On the negative axis everything in (1) is real and monotone, and its solution unique.
 From there it is followed along the half circle ζ = λ e^{iα} from α = π to α = 0 by Newton's method
-in log Ω: there is no branch point on the way. Every λ is solved by itself.
+in log Ω: there is no branch point on the way. Every λ is solved by itself; a guess, from solutions
+nearby, saves the way if Newton's method converges from it.
 
 **Edges** of the spectrum are where log ζ is stationary for real Ω outside the support of X.
 
@@ -48,15 +49,16 @@ from meanfield.slope_law import (
 )
 from meanfield.typing import Array
 
-# Angles α through which a solution is followed, and Newton's steps at the first and last.
+# Angles α through which a solution is followed, and Newton's steps at the first and last; the last
+# two are for what (1) to (3) are at the solution by two rules. A guess needs fewer.
 TURN = (*np.geomspace(2.2, 0.01, 10), *np.geomspace(2e-3, 1e-7, 7))
-START_STEPS, LAST_STEPS = 5, 8
+START_STEPS, LAST_STEPS, NEAR_STEPS = 5, 8, 6
 PATH = np.concatenate([np.full(START_STEPS, np.pi), TURN, np.zeros(LAST_STEPS)])
 # A Newton step in log Ω is no longer than this.
 LONGEST = 1.5
 # A solution has a residual of log ζ below this, or a last step in log Ω below that part of θ, and
 # two rules differ by no more than the third.
-RESIDUAL, STILL, DISAGREEMENT = 1e-10, 1e-7, 1e-7
+RESIDUAL, STILL, DISAGREEMENT = 1e-10, 1e-7, 1e-6
 # Below this part of |M| its imaginary part is rounding.
 REAL = 3e-12
 # log|Ω| on the negative axis is tabulated here.
@@ -72,7 +74,7 @@ BEYOND = 400.0
 SLOPE_ROUNDING = 1e-13
 TINY = 1e-300
 # Points that are solved for at once.
-BATCH = 256
+BATCH = 60
 
 
 @struct
@@ -136,16 +138,28 @@ class Stack:
 
 @struct
 class Solution:
-    """What is known at one λ: λρ(λ), P(> λ), and whether it was resolved."""
+    """What is known at λ: λρ(λ), P(> λ), whether they are resolved, and log Ω of every layer."""
 
     log_density: Array
     above: Array
     resolved: Array
+    log_r: Array
+    theta: Array
+
+    @classmethod
+    def unknown(cls, targets: Array, layers: int) -> "Solution":
+        """Return what is known before anything is solved: nothing."""
+        nothing = jnp.full_like(targets, jnp.nan)
+        omega = jnp.full((*targets.shape, layers), jnp.nan)
+        return cls(nothing, nothing, jnp.zeros(targets.shape, bool), omega, omega)
 
 
 @struct
 class State:
-    """Ω of every layer, what (1) to (3) are read from, the residual of (1) and the last step."""
+    """Ω of every layer, what (1) to (3) are read from, the residual of (1) and the last step.
+
+    These are of the Ω before the step.
+    """
 
     log_r: Array
     theta: Array
@@ -155,11 +169,17 @@ class State:
     error: Array
     step: Array
 
+    @classmethod
+    def at(cls, log_r: Array, theta: Array) -> "State":
+        """Return the state of an Ω at which nothing is known."""
+        zero = jnp.zeros(())
+        return cls(log_r, theta, zero + 0j, zero, zero, zero, jnp.zeros_like(log_r))
 
-def _newton(stack: Stack, state: State, target: Array, rule: Array) -> State:
-    """Return the state after a step towards log ζ = target; m and the rest are those before it."""
+
+def _newton(stack: Stack, state: State, target: Array, rule: Array, last: Array) -> State:
+    """Return the state after a step towards log ζ = target, with its angle if it is the last."""
     log_r, theta = state.log_r, state.theta
-    at = gather(stack.factors, lambda law, r, t: transforms(law, r, t, rule), log_r, theta)
+    at = gather(stack.factors, lambda law, r, t: transforms(law, r, t, rule, last), log_r, theta)
     ratio = at.log_ratio
     m, argument = at.m[0], log_below(at.m[0]).imag
     value = (stack.count * (log_r + 1j * theta)).sum() + (stack.total - 1) * ratio[0]
@@ -183,7 +203,7 @@ def tabulate(stack: Stack) -> tuple[Array, Array]:
 
     def at(x: Array) -> tuple[Array, Array]:
         radii, angles = jnp.full(layers, x), jnp.full(layers, np.pi)
-        here = gather(stack.factors, lambda law, r, t: transforms(law, r, t, RULE), radii, angles)
+        here = gather(stack.factors, lambda law, r, t: transforms(law, r, t), radii, angles)
         return here.log_ratio.real, log_below(here.one_plus_m).real
 
     ratio, log_rest = jax.lax.map(at, jnp.asarray(LOG_RADII), batch_size=16)
@@ -196,58 +216,94 @@ def tabulate(stack: Stack) -> tuple[Array, Array]:
     return places, value + stack.gaussian.sum() * log_rest
 
 
-def _follow(stack: Stack, start: tuple[Array, Array], target: Array) -> Solution:
-    """Return the solution at log λ = target for a product of layers."""
-    places, values = start
-    log_r = jax.vmap(lambda p: jnp.interp(target, values, p), in_axes=1)(places)
-    zero = jnp.zeros(())
-    up = jnp.full_like(log_r, np.pi)
-    first = State(log_r, up, zero + 0j, zero, zero, zero, jnp.zeros_like(log_r))
+def _follow(stack: Stack, first: State, targets: Array, begin: Array) -> Solution:
+    """Return the solutions at log λ = targets, from states on the path's step `begin` on."""
 
-    def step(state: State, turn: tuple[Array, Array]) -> tuple[State, State]:
-        angle, check = turn
+    def step(i: Array, pair: tuple[State, State]) -> tuple[State, State]:
+        check, last = i == len(PATH) - 1, i >= len(PATH) - 2
         rule = jnp.where(check, CHECK_RULE, RULE)
-        state = _newton(stack, state, target + 1j * angle, rule)
-        return state, state
+        angle = jnp.asarray(PATH)[i]
+        one = jax.vmap(lambda s, t: _newton(stack, s, t + 1j * angle, rule, last))
+        return pair[1], one(pair[1], targets)
 
-    checks = np.arange(len(PATH)) == len(PATH) - 1
-    _, states = jax.lax.scan(step, first, (jnp.asarray(PATH), jnp.asarray(checks)))
-    end, check = (jax.tree.map(lambda x, i=i: x[i], states) for i in (-2, -1))
+    end, check = jax.lax.fori_loop(begin, len(PATH), step, (first, first))
     size = jnp.maximum(1.0, jnp.abs(end.m))
     agree = jnp.abs(end.m - check.m) <= DISAGREEMENT * size
     density = jnp.maximum(-end.m.imag, 0.0)
     density = jnp.where(density <= REAL * size, 0.0, density) / np.pi
     above = jnp.clip((end.angle - end.argument) / np.pi, 0.0, 1.0)
     # Close to an edge the step is compared with θ, which vanishes there.
-    still = (end.step <= STILL * end.theta).all()
+    still = (end.step <= STILL * end.theta).all(axis=-1)
     solved = still | (end.error <= RESIDUAL * (1 + stack.total / 1e3))
-    return Solution(density, above, solved & agree)
+    return Solution(density, above, solved & agree, end.log_r, end.theta)
+
+
+def _product(
+    stack: Stack, start: tuple[Array, Array], targets: Array, guess: tuple[Array, Array]
+) -> Solution:
+    """Return the solutions at log λ = targets for a product of layers."""
+    log_r = jax.vmap(lambda p: jnp.interp(targets, start[1], p), 1, 1)(start[0])
+    # A guess is tried first, the path from the negative axis next.
+    guessed = ~jnp.isnan(guess[0]).any()
+
+    def goes_on(state: tuple[Array, Solution]) -> Array:
+        return (state[0] < 2) & ~state[1].resolved.all()
+
+    def attempt(state: tuple[Array, Solution]) -> tuple[Array, Solution]:
+        near = state[0] == 0
+        begin = jnp.where(near, len(PATH) - NEAR_STEPS, 0)
+        log_omega = (jnp.where(near, g, s) for g, s in zip(guess, (log_r, np.pi), strict=True))
+        first = jax.vmap(State.at)(*log_omega)
+        return state[0] + 1, _follow(stack, first, targets, begin)
+
+    nothing = Solution.unknown(targets, stack.count.shape[0])
+    return jax.lax.while_loop(goes_on, attempt, (jnp.where(guessed, 0, 1), nothing))[1]
 
 
 def _itself(stack: Stack, target: Array) -> Solution:
     """Return the law of X itself at log x = target: one layer with orthogonal weights."""
     law = stack.law
+    omega = target[None], jnp.zeros(1)
     places = jnp.log(jnp.maximum(law.values, TINY))
     above = jnp.where(places > target, law.masses, 0.0).sum()
     if law.discrete:
-        return Solution(jnp.zeros(()), above, jnp.ones((), bool))
+        return Solution(jnp.zeros(()), above, jnp.ones((), bool), *omega)
     z = preimages(law, target)
     inside = (target > law.log_x[:, 0]) & (target < law.log_x[:, -1]) & (law.live > 0)
     steep = log_slopes(law, z)[0]
     density = jnp.where(inside, normal_density(z) / jnp.where(inside, steep, 1.0), 0.0).sum()
     higher = jnp.abs(ndtr(law.z[:, -1]) - ndtr(z)) * law.live
-    return Solution(law.keep * density, above + law.keep * higher.sum(), jnp.ones((), bool))
+    above = above + law.keep * higher.sum()
+    return Solution(law.keep * density, above, jnp.ones((), bool), *omega)
 
 
-def solve(stack: Stack, start: tuple[Array, Array], targets: Array, single: bool) -> Solution:
+def solve(
+    stack: Stack,
+    start: tuple[Array, Array],
+    targets: Array,
+    single: bool,
+    guess: tuple[Array, Array] | None = None,
+) -> Solution:
     """Return the solutions at a vector of log λ; `start` is that of `tabulate`.
 
-    `single` allows for a law itself: a single layer with orthogonal weights.
+    `single` allows for a law itself: a single layer with orthogonal weights. A guess is of log|Ω|
+    and arg Ω, of shape (points, layers); NaN where there is none.
     """
-    size = min(BATCH, targets.shape[0])
+    count, layers = targets.shape[0], stack.count.shape[0]
+    if guess is None:
+        nothing = jnp.full((count, layers), jnp.nan)
+        guess = (nothing, nothing)
+    size = min(BATCH, count)
+
+    def in_batches(x: Array) -> Array:
+        # The last batch is filled up with its last point.
+        index = jnp.minimum(jnp.arange(-(-count // size) * size), count - 1)
+        return x[index].reshape(-1, size, *x.shape[1:])
 
     def product() -> Solution:
-        return jax.lax.map(lambda t: _follow(stack, start, t), targets, batch_size=size)
+        batches = jax.tree.map(in_batches, (targets, guess))
+        found = jax.lax.map(lambda batch: _product(stack, start, *batch), batches)
+        return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:count], found)
 
     def itself() -> Solution:
         return jax.lax.map(lambda t: _itself(stack, t), targets, batch_size=size)
@@ -257,7 +313,7 @@ def solve(stack: Stack, start: tuple[Array, Array], targets: Array, single: bool
 
 def _stationary(stack: Stack, log_r: Array) -> tuple[Array, Array, Array]:
     """Return log ζ, its slope in log Ω, and M, for real Ω outside the support of X."""
-    at = gather(stack.factors, lambda law, r, t: transforms(law, r, t, RULE), log_r, 0 * log_r)
+    at = gather(stack.factors, lambda law, r, t: transforms(law, r, t), log_r, 0 * log_r)
     ratio, m = at.log_ratio.real[0], at.m.real[0]
     gaussian = stack.gaussian.sum()
     value = (stack.count * log_r).sum() + (stack.total - 1) * ratio
@@ -331,7 +387,7 @@ def edge_of_stack(stack: Stack, ends: Array, side: float) -> Array:
     """Return log λ at the edge where Ω lies beyond `ends`, log x of every one of unlike layers."""
 
     def logs(log_r: Array) -> Array:
-        at = gather(stack.factors, lambda law, r, t: transforms(law, r, t, RULE), log_r, 0 * log_r)
+        at = gather(stack.factors, lambda law, r, t: transforms(law, r, t), log_r, 0 * log_r)
         return at.log_ratio.real
 
     def place(distance: Array) -> Array:

@@ -301,8 +301,17 @@ class Transforms:
         return log_below(self.m) - log_below(self.one_plus_m)
 
 
-def transforms(law: SlopeLaw, log_r: Array, theta: Array, rule: Array | np.ndarray) -> Transforms:
-    """Return the transforms at Ω = exp(log_r + iθ), 0 <= θ <= π, by `RULE` or `CHECK_RULE`."""
+def transforms(
+    law: SlopeLaw,
+    log_r: Array,
+    theta: Array,
+    rule: Array | np.ndarray = RULE,
+    angle: Array | bool = False,
+) -> Transforms:
+    """Return the transforms at Ω = exp(log_r + iθ), 0 <= θ <= π, by `RULE` or `CHECK_RULE`.
+
+    The angle costs as much as the rest: it is 0 unless asked for.
+    """
     # Sums would each compute the nodes anew without the barrier.
     values, masses = jax.lax.optimization_barrier(_nodes(law, log_r, theta, rule))
     ratio = values * jnp.exp(-log_r)
@@ -319,8 +328,10 @@ def transforms(law: SlopeLaw, log_r: Array, theta: Array, rule: Array | np.ndarr
         -(masses * (real * other - imaginary**2)).sum()
         - 1j * (masses * imaginary * (real + other)).sum()
     )
-    angle = (masses * jnp.arctan2(sine, cosine - ratio)).sum()
-    return Transforms(m, one_plus_m, slope / (m * one_plus_m), angle)
+    mean_angle = jax.lax.cond(
+        angle, lambda: (masses * jnp.arctan2(sine, cosine - ratio)).sum(), lambda: jnp.zeros(())
+    )
+    return Transforms(m, one_plus_m, slope / (m * one_plus_m), mean_angle)
 
 
 def log_below(w: Array) -> Array:

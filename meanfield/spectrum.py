@@ -21,6 +21,7 @@ References
 
 import functools
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -57,8 +58,13 @@ FLOOR = 1e-9
 FLOOR_ROUNDS = 2
 # A squared slope with a logarithm below this is 0; an edge is an atom's place if it is as close.
 VANISHING, SNAP = -60.0, 1e-5
-# Cells of the grid are halved until their doubts sum up to this, or as often.
-DOUBT, HALVINGS = 1e-8, 24
+# An atom is about to appear if so much mass is missing or present; what is so close to the end of
+# the support is then known by its mass alone.
+BORDERLINE, HIDDEN = 1e-3, 1e-5
+# Logarithms of λ that differ by less are equal.
+SAME = 1e-13
+# Cells of the grid are halved until mass, mean and second moment are right to this, or as often.
+ENOUGH, HALVINGS = 2e-9, 96
 # Mass and moments of the density must come out right to this.
 TOLERANCE = 1e-6
 # Room for zeros of φ' and φ''; if traced, there is room for this many.
@@ -105,6 +111,8 @@ class JacobianSpectrum:
     """log λ at the points on which the density was integrated, NaN-padded."""
     grid_density: Array
     """λρ(λ) there."""
+    grid_omega: tuple[Array, Array]
+    """log|Ω| and arg Ω of every layer there, from which other points are found."""
     factors: tuple[Factors, ...]
     start: tuple[Array, Array]
     status: Array
@@ -139,7 +147,7 @@ class JacobianSpectrum:
 
     def log_density(self, log_x: ScalarLike) -> Array:
         """Return the density of log λ at log_x, which is λρ(λ): never overflows."""
-        return _read(self, log_x).log_density
+        return _read(self, log_x)[0]
 
     def cdf(self, x: ScalarLike) -> Array:
         """Return P(λ <= x), atoms included."""
@@ -151,7 +159,7 @@ class JacobianSpectrum:
 
     def log_cdf(self, log_x: ScalarLike) -> Array:
         """Return P(log λ <= log_x), atoms included."""
-        return 1.0 - _read(self, log_x).above
+        return 1.0 - _read(self, log_x)[1]
 
     def quantile(self, p: ScalarLike) -> Array:
         """Return the least x with P(λ <= x) >= p, 0 <= p <= 1."""
@@ -326,17 +334,23 @@ def _spectrum(
     log_mean = (stack.count * log_chi).sum()
     powers = jnp.concatenate([kind.powers for kind in factors])
     exact = moments_of_product(powers, stack.count, (stack.gaussian > 0).astype(float))
-    places, masses = _atoms(stack, single == "yes")
+    places, masses, borderline = _atoms(stack, single == "yes")
     low, high, gaps = _outline(stack, masses[0], places[1:])
-    grid = _on_grid(stack, start, (low, high, gaps), masses[0], exact[1], single == "yes")
+    cut = jnp.where(borderline, HIDDEN, 0.0)
+    atoms = (places, masses)
+    grid = _on_grid(stack, start, (low, high, gaps), cut, atoms, exact[1], single == "yes")
     log_x = jnp.where(grid.cells.weights > 0, grid.cells.x, jnp.nan).ravel()
     order = jnp.argsort(log_x)
+    layers = stack.count.shape[0]
+    used = ~jnp.isnan(log_x)[order, None]
+    omega = jnp.where(used, grid.cells.carried.reshape(-1, 2 * layers)[order], 0.0)
 
     orders = jnp.arange(1, ORDER + 1)[:, None]
     of_grid = jnp.where(jnp.isnan(log_x), 0.0, jnp.exp(orders * log_x) * grid.summands)
     of_atoms = jnp.where(masses > 0, jnp.exp(orders * places) * masses, 0.0)
-    found = of_grid.sum(axis=1) + of_atoms.sum(axis=1)
-    mass = grid.summands.sum() + masses.sum() + grid.below
+    hidden = grid.hidden * jnp.exp(orders[:, 0] * (high - cut / 3))
+    found = of_grid.sum(axis=1) + of_atoms.sum(axis=1) + hidden
+    mass = grid.summands.sum() + masses.sum() + grid.below + grid.hidden
     moments_agree = (jnp.abs(found[:2] / exact[:2] - 1) <= TOLERANCE).all()
     right = moments_agree & (jnp.abs(mass - 1) <= TOLERANCE)
     resolved = gather(factors, lambda law: law.resolved).all()
@@ -359,6 +373,7 @@ def _spectrum(
         atoms=Atoms(known(jnp.exp(places + log_mean)), known(places + log_mean), known(masses)),
         grid=known(log_x[order] + log_mean),
         grid_density=known(grid.cells.values.ravel()[order]),
+        grid_omega=(omega[:, :layers], omega[:, layers:]),
         factors=factors,
         start=start,
         status=status,
@@ -376,11 +391,14 @@ def _verdict(layer: Layer, q: ScalarLike, right: Array) -> Array:
     return jnp.where(jnp.isinf(squares).any(), Status.NONFINITE, status).astype(jnp.int8)
 
 
-def _atoms(stack: Stack, single: bool) -> tuple[Array, Array]:
-    """Return log λ (E λ = 1) and mass of the atoms, that at 0 first."""
+def _atoms(stack: Stack, single: bool) -> tuple[Array, Array, Array]:
+    """Return log λ (E λ = 1) and mass of the atoms, that at 0 first, and whether one is about
+    to appear: then the density is unbounded at the end of its support, and Ω at a double root.
+    """
     zero = gather(stack.factors, lambda law: law.zero_mass).max()
     place, mass = gather(stack.factors, lambda law: law.heaviest)
     together = (stack.count * mass).sum() - (stack.total - 1)
+    borderline = (stack.gaussian.sum() == 0) & (jnp.abs(together) < BORDERLINE) & ~stack.is_law
     together = jnp.where(stack.gaussian.sum() == 0, jnp.maximum(together, 0.0), 0.0)
     place = jnp.where(together > 0, (stack.count * jnp.log(place)).sum(), jnp.nan)
     places, masses = place[None], together[None]
@@ -390,7 +408,7 @@ def _atoms(stack: Stack, single: bool) -> tuple[Array, Array]:
         places = jnp.where(stack.is_law, own_places, jnp.pad(places, pad, constant_values=jnp.nan))
         masses = jnp.where(stack.is_law, own_masses, jnp.pad(masses, pad))
     places, masses = jnp.append(-jnp.inf, places), jnp.append(zero, masses)
-    return jnp.where(masses > 0, places, jnp.nan), masses
+    return jnp.where(masses > 0, places, jnp.nan), masses, borderline
 
 
 def _outline(stack: Stack, zero: Array, places: Array) -> tuple[Array, Array, Array]:
@@ -420,11 +438,16 @@ def _outline(stack: Stack, zero: Array, places: Array) -> tuple[Array, Array, Ar
 
 @struct
 class Grid:
-    """The density of log λ (E λ = 1) where it was integrated."""
+    """The density of log λ (E λ = 1) where it was integrated, the floor and the mass below it."""
 
     cells: Cells
     floor: Array
+    ceiling: Array
+    """The floor is looked for between it and this."""
     below: Array
+    hidden: Array
+    """The mass between the highest point and the end of the support."""
+    round: Array
 
     @property
     def summands(self) -> Array:
@@ -432,68 +455,72 @@ class Grid:
         return (self.cells.weights * self.cells.values).ravel()
 
 
-@struct
-class Search:
-    """A bracket of the floor, the mass below it, and the cells of the bands above it."""
-
-    floor: Array
-    ceiling: Array
-    below: Array
-    cells: Cells
-    turn: Array
-
-
 def _on_grid(
     stack: Stack,
     start: tuple[Array, Array],
     outline: tuple[Array, Array, Array],
-    zero: Array,
+    cut: Array,
+    atoms: tuple[Array, Array],
     second: Array,
     single: bool,
 ) -> Grid:
     """Return the density on a grid that resolves its mass, mean and second moment.
 
     The first rounds look for the λ below which lies `FLOOR`. What is not resolved counts as
-    nothing: mass and moments tell whether that matters.
+    nothing: mass and moments tell whether that matters. The grid ends `cut` below the support; if
+    that is not 0 the density grows there as one over a root.
     """
     low, high, gaps = outline
+    top = high - cut
+    places, masses = atoms
+    layers = stack.count.shape[0]
     even = jnp.linspace(0.0, 1.0, BATCH)
 
     def bands(floor: Array) -> Array:
-        return smooth_bands(stack, floor, high, gaps)
+        return smooth_bands(stack, floor, top, gaps)
+
+    def cells_above(floor: Array) -> Cells:
+        return Cells.of(bands(floor), HALVINGS, carried=2 * layers)
 
     def scale(log_x: Array) -> Array:
         return jnp.stack([jnp.ones_like(log_x), jnp.exp(log_x), jnp.exp(2 * log_x) / second])
 
-    def goes_on(state: Search) -> Array:
-        refined = state.cells.total_doubt <= DOUBT
-        return (state.turn < FLOOR_ROUNDS) | ~refined & (state.turn < FLOOR_ROUNDS + HALVINGS)
+    of_atoms = jnp.where(masses > 0, scale(places) * masses, 0.0).sum(axis=1)
+    upper = jnp.where(places >= top, masses, 0.0).sum()
 
-    def round_(state: Search) -> Search:
-        searches = state.turn < FLOOR_ROUNDS
-        which = state.cells.worst()
-        halves = state.cells.halves(which, bands(state.floor))
-        even_x = state.floor + (state.ceiling - state.floor) * even
+    def goes_on(grid: Grid) -> Array:
+        sums = grid.cells.integrals(scale) + of_atoms + scale(high - cut / 3) * grid.hidden
+        right = (jnp.abs(sums.at[0].add(grid.below) - 1) <= ENOUGH).all()
+        return (grid.round < FLOOR_ROUNDS) | ~right & (grid.round < FLOOR_ROUNDS + HALVINGS)
+
+    def round_(grid: Grid) -> Grid:
+        searches = grid.round < FLOOR_ROUNDS
+        which = grid.cells.worst()
+        halves = grid.cells.halves(which, bands(grid.floor))
+        even_x = grid.floor + (grid.ceiling - grid.floor) * even
         log_x = jnp.where(searches, even_x, halves.x.ravel())
-        found = solve(stack, start, log_x, single)
+        guess = jnp.where(searches, jnp.nan, halves.carried.reshape(-1, 2 * layers))
+        found = solve(stack, start, log_x, single, (guess[:, :layers], guess[:, layers:]))
 
-        mass = jnp.where(found.resolved, jnp.maximum(1 - found.above - zero, 0.0), 0.0)
+        mass = jnp.where(found.resolved, jnp.maximum(1 - found.above - masses[0], 0.0), 0.0)
         last = jnp.maximum((mass > FLOOR).argmax() - 1, 0)
         floor, ceiling = log_x[last], log_x[last + 1]
-        searched = Search(floor, ceiling, mass[last], Cells.of(bands(floor), HALVINGS), state.turn)
+        hidden = jnp.where(cut > 0, found.above[-1] - upper, 0.0)
+        hidden = jnp.where(grid.round == 0, hidden, grid.hidden)
+        searched = Grid(cells_above(floor), floor, ceiling, mass[last], hidden, grid.round)
         density = jnp.where(found.resolved, found.log_density, 0.0).reshape(halves.x.shape)
-        cells = state.cells.replaced(which, halves.judged(density, scale))
-        refined = Search(state.floor, state.ceiling, state.below, cells, state.turn)
-        state = jax.tree.map(lambda a, b: jnp.where(searches, a, b), searched, refined)
-        return Search(state.floor, state.ceiling, state.below, state.cells, state.turn + 1)
+        omega = jnp.concatenate([found.log_r, found.theta], axis=-1)
+        halves = halves.judged(density, omega.reshape(halves.carried.shape), scale)
+        refined = replace(grid, cells=grid.cells.replaced(which, halves))
+        grid = jax.tree.map(lambda a, b: jnp.where(searches, a, b), searched, refined)
+        return replace(grid, round=grid.round + 1)
 
     # Nothing is to be looked for in a law itself, and where all mass is in atoms.
     known = stack.is_law | ~(low < high)
     floor = jnp.where(known, low, jnp.maximum(start[1][0], low))
-    turn = jnp.where(known, FLOOR_ROUNDS, 0)
-    state = Search(floor, high, jnp.zeros(()), Cells.of(bands(floor), HALVINGS), turn)
-    state = jax.lax.while_loop(goes_on, round_, state)
-    return Grid(state.cells, state.floor, state.below)
+    first = jnp.where(known, FLOOR_ROUNDS, 0)
+    grid = Grid(cells_above(floor), floor, top, jnp.zeros(()), jnp.zeros(()), first)
+    return jax.lax.while_loop(goes_on, round_, grid)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -507,23 +534,42 @@ def _map_batch(read: Callable[..., Any], spectrum: JacobianSpectrum, x: Array) -
     return jax.tree.map(lambda a: a.reshape((*shape, *a.shape[1:])), out)
 
 
-def _points(spectrum: JacobianSpectrum, log_x: Array) -> Solution:
+def _solve(spectrum: JacobianSpectrum, targets: Array) -> Solution:
+    """Return the solutions at a vector of log λ (E λ = 1), guessed from those on the grid."""
+    log_x = jnp.where(jnp.isnan(spectrum.grid), jnp.inf, spectrum.grid - spectrum.log_mean)
+    top = jnp.nanmax(spectrum.log_support) - spectrum.log_mean
+    beyond = targets >= top
+    places = jnp.where(beyond, jnp.minimum(targets, log_x[0]), targets)
+    near = jax.vmap(lambda omega: jnp.interp(places, log_x, omega), 1, 1)
+    log_r, theta = spectrum.grid_omega
+    guess = (near(log_r), near(theta))
     stack = Stack.of(spectrum.factors)
-    targets = jnp.ravel(log_x) - jnp.where(spectrum.status == Status.OK, spectrum.log_mean, 0.0)
-    found = solve(stack, spectrum.start, targets, spectrum.single)
-    ok = found.resolved & (spectrum.status == Status.OK)
-    found = Solution(
-        jnp.where(ok, found.log_density, jnp.nan), jnp.where(ok, found.above, jnp.nan), ok
+    found = solve(stack, spectrum.start, places, spectrum.single, guess)
+    # Beyond the continuous part there are atoms alone.
+    atoms = spectrum.atoms
+    higher = atoms.log_place - spectrum.log_mean > targets[:, None] + SAME
+    return replace(
+        found,
+        log_density=jnp.where(beyond, 0.0, found.log_density),
+        above=jnp.where(beyond, jnp.where(higher, atoms.mass, 0.0).sum(axis=1), found.above),
+        resolved=beyond | found.resolved,
     )
-    return jax.tree.map(lambda a: a.reshape(log_x.shape), found)
 
 
-def _read(spectrum: JacobianSpectrum, log_x: ScalarLike) -> Solution:
+def _points(spectrum: JacobianSpectrum, log_x: Array) -> tuple[Array, Array]:
+    targets = jnp.ravel(log_x) - jnp.where(spectrum.status == Status.OK, spectrum.log_mean, 0.0)
+    found = _solve(spectrum, targets)
+    ok = found.resolved & (spectrum.status == Status.OK)
+    density, above = (jnp.where(ok, x, jnp.nan) for x in (found.log_density, found.above))
+    return density.reshape(log_x.shape), above.reshape(log_x.shape)
+
+
+def _read(spectrum: JacobianSpectrum, log_x: ScalarLike) -> tuple[Array, Array]:
+    """Return λρ(λ) and P(> λ)."""
     return _map_batch(_points, spectrum, jnp.asarray(log_x, dtype=float))
 
 
 def _quantiles(spectrum: JacobianSpectrum, p: Array) -> Array:
-    stack = Stack.of(spectrum.factors)
     mean = spectrum.log_mean
     low = jnp.full(p.size, spectrum.start[1][0])
     high = jnp.full(p.size, spectrum.log_lambda_max - mean)
@@ -531,7 +577,7 @@ def _quantiles(spectrum: JacobianSpectrum, p: Array) -> Array:
     def halve(_: int, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
         low, high = bracket
         middle = (low + high) / 2
-        below = 1 - solve(stack, spectrum.start, middle, spectrum.single).above < p.ravel()
+        below = 1 - _solve(spectrum, middle).above < p.ravel()
         return jnp.where(below, middle, low), jnp.where(below, high, middle)
 
     _, root = jax.lax.fori_loop(0, BISECTIONS, halve, (low, high))

@@ -134,7 +134,8 @@ class Gelu(Activation):
     """φ(x) = x Φ(x), Φ the normal distribution function."""
 
     def __call__(self, x: Array) -> Array:
-        return 0.5 * x * (1.0 + jax.scipy.special.erf(x / np.sqrt(2)))
+        # Unlike 1 + erf, right to rounding in the lower tail.
+        return x * jax.scipy.special.ndtr(x)
 
 
 @register_activation(
@@ -146,7 +147,7 @@ class GeluTanh(Activation):
     """The tanh approximation of the GELU."""
 
     def __call__(self, x: Array) -> Array:
-        return 0.5 * x * (1.0 + jnp.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
+        return x * jax.nn.sigmoid(np.sqrt(8 / np.pi) * (x + 0.044715 * x**3))
 
 
 @register_activation("mish", formula="x·tanh(log(1 + exp(x)))", source="Misra 2019")
