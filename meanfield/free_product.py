@@ -49,16 +49,19 @@ from meanfield.slope_law import (
 )
 from meanfield.typing import Array
 
-# Angles α through which a solution is followed, and Newton's steps at the first and last; the last
-# two are for what (1) to (3) are at the solution by two rules. A guess needs fewer.
-TURN = (*np.geomspace(2.2, 0.01, 10), *np.geomspace(2e-3, 1e-7, 7))
+# Newton's steps at α = π; angles between π and the width of the spectrum; those in units of it, and
+# steps at α = 0, two of them for what (1) to (3) are at the solution by two rules. A guess needs
+# fewer.
 START_STEPS, LAST_STEPS, NEAR_STEPS = 5, 8, 6
-PATH = np.concatenate([np.full(START_STEPS, np.pi), TURN, np.zeros(LAST_STEPS)])
+APPROACH = 10
+WIDEST_ANGLE, NARROWEST_WIDTH = 2.2, 1e-12
+TURN = (*np.geomspace(1.0, 0.005, 10), *np.geomspace(1e-3, 5e-8, 7), *np.zeros(LAST_STEPS))
+STEPS = START_STEPS + APPROACH + len(TURN)
 # A Newton step in log Ω is no longer than this.
 LONGEST = 1.5
-# A solution has a residual of log ζ below this, or a last step in log Ω below that part of θ, and
-# two rules differ by no more than the third.
-RESIDUAL, STILL, DISAGREEMENT = 1e-10, 1e-7, 1e-6
+# A solution has a residual of log ζ below this part of the spectrum's width, or a last step in
+# log Ω below that part of θ, and two rules differ by no more than the third.
+RESIDUAL, STILL, DISAGREEMENT = 1e-8, 1e-7, 1e-6
 # Below this part of |M| its imaginary part is rounding.
 REAL = 3e-12
 # log|Ω| on the negative axis is tabulated here.
@@ -119,6 +122,21 @@ class Stack:
     def total(self) -> Array:
         """The number of layers."""
         return self.count.sum()
+
+    @property
+    def width(self) -> Array:
+        """The standard deviation of λ (E λ = 1), or 1 if that is more."""
+        variance = jnp.concatenate([kind.powers[:, 1] - 1 for kind in self.factors])
+        width = jnp.sqrt((self.count * jnp.maximum(variance, 0.0) + self.gaussian).sum())
+        return jnp.clip(width, NARROWEST_WIDTH, 1.0)
+
+    @property
+    def path(self) -> Array:
+        """Angles α through which a solution is followed."""
+        widest = WIDEST_ANGLE * self.width
+        ratio = jnp.log(widest / WIDEST_ANGLE) / APPROACH
+        approach = WIDEST_ANGLE * jnp.exp(ratio * jnp.arange(APPROACH))
+        return jnp.concatenate([np.full(START_STEPS, np.pi), approach, widest * np.asarray(TURN)])
 
     @property
     def uniform(self) -> bool:
@@ -218,15 +236,16 @@ def tabulate(stack: Stack) -> tuple[Array, Array]:
 
 def _follow(stack: Stack, first: State, targets: Array, begin: Array) -> Solution:
     """Return the solutions at log λ = targets, from states on the path's step `begin` on."""
+    path = stack.path
 
     def step(i: Array, pair: tuple[State, State]) -> tuple[State, State]:
-        check, last = i == len(PATH) - 1, i >= len(PATH) - 2
+        check, last = i == STEPS - 1, i >= STEPS - 2
         rule = jnp.where(check, CHECK_RULE, RULE)
-        angle = jnp.asarray(PATH)[i]
+        angle = path[i]
         one = jax.vmap(lambda s, t: _newton(stack, s, t + 1j * angle, rule, last))
         return pair[1], one(pair[1], targets)
 
-    end, check = jax.lax.fori_loop(begin, len(PATH), step, (first, first))
+    end, check = jax.lax.fori_loop(begin, STEPS, step, (first, first))
     size = jnp.maximum(1.0, jnp.abs(end.m))
     agree = jnp.abs(end.m - check.m) <= DISAGREEMENT * size
     density = jnp.maximum(-end.m.imag, 0.0)
@@ -234,7 +253,7 @@ def _follow(stack: Stack, first: State, targets: Array, begin: Array) -> Solutio
     above = jnp.clip((end.angle - end.argument) / np.pi, 0.0, 1.0)
     # Close to an edge the step is compared with θ, which vanishes there.
     still = (end.step <= STILL * end.theta).all(axis=-1)
-    solved = still | (end.error <= RESIDUAL * (1 + stack.total / 1e3))
+    solved = still | (end.error <= RESIDUAL * stack.width * (1 + stack.total / 1e3))
     return Solution(density, above, solved & agree, end.log_r, end.theta)
 
 
@@ -251,7 +270,7 @@ def _product(
 
     def attempt(state: tuple[Array, Solution]) -> tuple[Array, Solution]:
         near = state[0] == 0
-        begin = jnp.where(near, len(PATH) - NEAR_STEPS, 0)
+        begin = jnp.where(near, STEPS - NEAR_STEPS, 0)
         log_omega = (jnp.where(near, g, s) for g, s in zip(guess, (log_r, np.pi), strict=True))
         first = jax.vmap(State.at)(*log_omega)
         return state[0] + 1, _follow(stack, first, targets, begin)

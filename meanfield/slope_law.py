@@ -25,6 +25,8 @@ References
     element integrals, Int. J. Numer. Methods Eng. 62 (2005) 564-578.
 """
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -49,8 +51,11 @@ INSET = 1e-14
 ROUNDING = 1e-12
 # X is the same all over a piece, or on two pieces, if it varies by less than this part of E X.
 FLAT = 1e-12
-# Logarithms of X end here, within double precision.
-FAINTEST = -690.0
+# X with a logarithm below this counts as 0: φ' is known to 1e-16 of its largest value. Logarithms
+# end at the second, within double precision.
+FAINT, FAINTEST = -40.0, -690.0
+# |M| from which on 1 + M is computed from it.
+LARGE = 2.0
 # Steps that find where X(z) = r in a cell of the table.
 STEPS = 9
 NARROWEST, WIDEST = 1e-13, 4.0
@@ -78,13 +83,15 @@ class SlopeLaw:
     """Points on the pieces, in the order of ascending X; shape (K, TABLE_SIZE)."""
     log_x: Array
     """log X there."""
+    faint: Array
+    """P(0 < X < exp(FAINT)), in the mass of the last atom, which is at 0."""
     resolved: Array
     discrete: bool = static()
 
     @property
     def zero_mass(self) -> Array:
         """P(X = 0)."""
-        return jnp.where(self.values == 0, self.masses, 0.0).sum()
+        return jnp.where(self.values == 0, self.masses, 0.0).sum() - self.faint
 
     @property
     def heaviest(self) -> tuple[Array, Array]:
@@ -145,22 +152,47 @@ def slope_law(phi: Activation, q: ScalarLike, keep: ScalarLike, turns: int) -> S
         # At a cut φ' may jump: pieces end a rounding error before it.
         inset = INSET * jnp.abs(edges) + 1e-30
         ends = jnp.stack([edges[:-1] + inset[:-1], edges[1:] - inset[1:]], axis=-1)
-        lengths = ends[:, 1] - ends[:, 0]
-        nodes = panel(TABLE_GRADING, TABLE_SIZE).nodes[:TABLE_SIZE]
-        z = ends[:, :1] + lengths[:, None] * nodes
-        x = jnp.square(phi.slope(jnp.sqrt(q) * z)) / safe
-        spread = x.max(axis=1) - x.min(axis=1)
-        live = (lengths > 0) & (spread > FLAT)
-        falls = (x[:, 0] > x[:, -1])[:, None]
-        z, x = (jnp.where(falls, v[:, ::-1], v) for v in (z, x))
-        log_x = jax.lax.cummax(jnp.log(jnp.maximum(x, np.exp(FAINTEST))), axis=1)
+        z, x = _table(phi, q, safe, ends)
+        live = (ends[:, 1] > ends[:, 0]) & (x.max(axis=1) - x.min(axis=1) > FLAT)
         values = x[:, TABLE_SIZE // 2]
         masses = jnp.where(live, 0.0, ndtr(edges[1:]) - ndtr(edges[:-1]))
-        law = (ends, live.astype(float), z, log_x)
+        law = (ends, live.astype(float), z, _log(x))
     values = jnp.append(jnp.where(masses > 0, values, 0.0), 0.0)
     masses = jnp.append(keep * masses, 1 - keep)
     discrete = isinstance(phi, PiecewiseLinear)
-    return SlopeLaw(phi, q, safe, keep, values, masses, *law, resolved, discrete)
+    whole = SlopeLaw(phi, q, safe, keep, values, masses, *law, jnp.zeros(()), resolved, discrete)
+    return whole if discrete else _without_faint(whole)
+
+
+def _table(phi: Activation, q: Array, scale: Array, ends: Array) -> tuple[Array, Array]:
+    """Return points z on pieces and X there, in the order of ascending X."""
+    nodes = panel(TABLE_GRADING, TABLE_SIZE).nodes[:TABLE_SIZE]
+    z = ends[:, :1] + (ends[:, 1:] - ends[:, :1]) * nodes
+    z = jnp.clip(z, ends[:, :1], ends[:, 1:])
+    x = jnp.square(phi.slope(jnp.sqrt(q) * z)) / scale
+    falls = (x[:, 0] > x[:, -1])[:, None]
+    z, x = (jnp.where(falls, v[:, ::-1], v) for v in (z, x))
+    return z, x
+
+
+def _log(x: Array) -> Array:
+    """Return logarithms of X on pieces, ascending."""
+    return jax.lax.cummax(jnp.log(jnp.maximum(x, np.exp(FAINTEST))), axis=1)
+
+
+def _without_faint(law: SlopeLaw) -> SlopeLaw:
+    """Return the law with X below exp(FAINT) taken for 0."""
+    dim = preimages(law, jnp.asarray(FAINT))
+    cut = (law.log_x[:, 0] < FAINT) & (law.live > 0)
+    lost = law.keep * jnp.where(cut, jnp.abs(ndtr(dim) - ndtr(law.z[:, 0])), 0.0).sum()
+    rises = law.z[:, 0] < law.z[:, -1]
+    low = jnp.where(cut & rises, dim, law.ends[:, 0])
+    high = jnp.where(cut & ~rises, dim, law.ends[:, 1])
+    ends = jnp.stack([low, high], axis=-1)
+    z, x = _table(law.phi, law.q, law.scale, ends)
+    live = jnp.where(high > low, law.live, 0.0)
+    masses = law.masses.at[-1].add(lost)
+    return replace(law, masses=masses, ends=ends, live=live, z=z, log_x=_log(x), faint=lost)
 
 
 def _cuts(phi: Activation, q: ScalarLike) -> Array:
@@ -298,7 +330,12 @@ class Transforms:
     @property
     def log_ratio(self) -> Array:
         """log(M/(1 + M)), continuous above the real axis, where both arguments are in [-π, 0]."""
-        return log_below(self.m) - log_below(self.one_plus_m)
+        apart = log_below(self.m) - log_below(self.one_plus_m)
+        # Where X varies little, M is large, and 1/M is what counts.
+        large = jnp.abs(self.m) > LARGE
+        w = 1 / jnp.where(large, self.m, LARGE)
+        size = jnp.log1p(2 * w.real + w.real**2 + w.imag**2) / 2
+        return jnp.where(large, -size - 1j * jnp.arctan2(w.imag, 1 + w.real), apart)
 
 
 def transforms(
@@ -323,6 +360,7 @@ def transforms(
     other = (1 - ratio * cosine) * inverse
     m = (masses * real).sum() + 1j * (masses * imaginary).sum()
     one_plus_m = (masses * other).sum() + 1j * (masses * imaginary).sum()
+    one_plus_m = jnp.where(jnp.abs(m) > LARGE, 1 + m, one_plus_m)
     # d M/d log Ω = -E XΩ/(Ω - X)², the product of the two summands.
     slope = (
         -(masses * (real * other - imaginary**2)).sum()

@@ -56,10 +56,10 @@ ORDER = 8
 # a bracket of that point is narrowed.
 FLOOR = 1e-9
 FLOOR_ROUNDS = 2
-# A squared slope with a logarithm below this is 0; an edge is an atom's place if it is as close.
-VANISHING, SNAP = -60.0, 1e-5
+# An edge is an atom's place if it is as close, in units of the spectrum's width.
+SNAP = 1e-5
 # An atom is about to appear if so much mass is missing or present; what is so close to the end of
-# the support is then known by its mass alone.
+# the support, in the same units, is then known by its mass alone.
 BORDERLINE, HIDDEN = 1e-3, 1e-5
 # Logarithms of λ that differ by less are equal.
 SAME = 1e-13
@@ -101,7 +101,8 @@ class JacobianSpectrum:
     mass: Array
     """The integral of the density, plus the atoms, plus `below`."""
     below: Array
-    """The mass between 0 and the lowest point of the grid."""
+    """The mass between 0 and the lowest point of the grid: squared slopes below e⁻⁴⁰ of their mean
+    count as 0."""
     log_support: Array
     """Logarithms of the ends of the bands of the continuous part, NaN-padded; shape S + (3, 2)."""
     log_lambda_max: Array
@@ -162,7 +163,7 @@ class JacobianSpectrum:
         return 1.0 - _read(self, log_x)[1]
 
     def quantile(self, p: ScalarLike) -> Array:
-        """Return the least x with P(λ <= x) >= p, 0 <= p <= 1."""
+        """Return the least x with P(λ <= x) >= p, 0 <= p <= 1; 0 if it is below the grid."""
         return jnp.exp(self.log_quantile(p))
 
     def log_quantile(self, p: ScalarLike) -> Array:
@@ -336,7 +337,7 @@ def _spectrum(
     exact = moments_of_product(powers, stack.count, (stack.gaussian > 0).astype(float))
     places, masses, borderline = _atoms(stack, single == "yes")
     low, high, gaps = _outline(stack, masses[0], places[1:])
-    cut = jnp.where(borderline, HIDDEN, 0.0)
+    cut = jnp.where(borderline, HIDDEN * stack.width, 0.0)
     atoms = (places, masses)
     grid = _on_grid(stack, start, (low, high, gaps), cut, atoms, exact[1], single == "yes")
     log_x = jnp.where(grid.cells.weights > 0, grid.cells.x, jnp.nan).ravel()
@@ -414,7 +415,8 @@ def _atoms(stack: Stack, single: bool) -> tuple[Array, Array, Array]:
 def _outline(stack: Stack, zero: Array, places: Array) -> tuple[Array, Array, Array]:
     """Return the ends of the support of log λ, -inf for λ = 0, and the gaps inside."""
     spans = gather(stack.factors, lambda law: jnp.stack(law.span))
-    reaches_zero = (stack.gaussian.sum() > 0) | (zero > 0) | (spans[:, 0].min() < VANISHING)
+    faint = gather(stack.factors, lambda law: law.faint)
+    reaches_zero = (stack.gaussian.sum() > 0) | (zero > 0) | (faint > 0).any()
     reaches_zero = reaches_zero & ~stack.is_law
     if stack.uniform:
         gaps = find_gaps(stack)
@@ -429,7 +431,7 @@ def _outline(stack: Stack, zero: Array, places: Array) -> tuple[Array, Array, Ar
 
     def snapped(ends: Array) -> Array:
         # Rounding keeps Ω away from an atom of X by what may matter n times over.
-        near = jnp.abs(ends[..., None] - places) < SNAP
+        near = jnp.abs(ends[..., None] - places) < SNAP * stack.width
         return jnp.where(near.any(axis=-1), jnp.where(near, places, -jnp.inf).max(axis=-1), ends)
 
     low = jnp.where(reaches_zero, -jnp.inf, snapped(below))
@@ -487,6 +489,8 @@ def _on_grid(
 
     of_atoms = jnp.where(masses > 0, scale(places) * masses, 0.0).sum(axis=1)
     upper = jnp.where(places >= top, masses, 0.0).sum()
+    # What is at 0, or counts as if.
+    nil = gather(stack.factors, lambda law: law.zero_mass + law.faint).max()
 
     def goes_on(grid: Grid) -> Array:
         sums = grid.cells.integrals(scale) + of_atoms + scale(high - cut / 3) * grid.hidden
@@ -502,12 +506,13 @@ def _on_grid(
         guess = jnp.where(searches, jnp.nan, halves.carried.reshape(-1, 2 * layers))
         found = solve(stack, start, log_x, single, (guess[:, :layers], guess[:, layers:]))
 
-        mass = jnp.where(found.resolved, jnp.maximum(1 - found.above - masses[0], 0.0), 0.0)
+        mass = jnp.where(found.resolved, jnp.maximum(1 - found.above - nil, 0.0), 0.0)
         last = jnp.maximum((mass > FLOOR).argmax() - 1, 0)
         floor, ceiling = log_x[last], log_x[last + 1]
         hidden = jnp.where(cut > 0, found.above[-1] - upper, 0.0)
         hidden = jnp.where(grid.round == 0, hidden, grid.hidden)
-        searched = Grid(cells_above(floor), floor, ceiling, mass[last], hidden, grid.round)
+        below = mass[last] + nil - masses[0]
+        searched = Grid(cells_above(floor), floor, ceiling, below, hidden, grid.round)
         density = jnp.where(found.resolved, found.log_density, 0.0).reshape(halves.x.shape)
         omega = jnp.concatenate([found.log_r, found.theta], axis=-1)
         halves = halves.judged(density, omega.reshape(halves.carried.shape), scale)
@@ -519,7 +524,8 @@ def _on_grid(
     known = stack.is_law | ~(low < high)
     floor = jnp.where(known, low, jnp.maximum(start[1][0], low))
     first = jnp.where(known, FLOOR_ROUNDS, 0)
-    grid = Grid(cells_above(floor), floor, top, jnp.zeros(()), jnp.zeros(()), first)
+    below = jnp.where(stack.is_law, nil - masses[0], 0.0)
+    grid = Grid(cells_above(floor), floor, top, below, jnp.zeros(()), first)
     return jax.lax.while_loop(goes_on, round_, grid)
 
 
@@ -581,6 +587,6 @@ def _quantiles(spectrum: JacobianSpectrum, p: Array) -> Array:
         return jnp.where(below, middle, low), jnp.where(below, high, middle)
 
     _, root = jax.lax.fori_loop(0, BISECTIONS, halve, (low, high))
-    zero = (spectrum.atoms.mass * (spectrum.atoms.place == 0)).sum()
-    root = jnp.where(p.ravel() <= zero, -jnp.inf, root + mean).reshape(p.shape)
+    nil = (spectrum.atoms.mass * (spectrum.atoms.place == 0)).sum() + spectrum.below
+    root = jnp.where(p.ravel() <= nil, -jnp.inf, root + mean).reshape(p.shape)
     return jnp.where(spectrum.status == Status.OK, root, jnp.nan)
