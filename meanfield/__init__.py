@@ -60,6 +60,14 @@ _HOMES = {
     "curvature": ("Curvature", "curvature_propagation"),
     "phase": ("phase_diagram",),
     "jacobian": ("JacobianMoments", "jacobian_moments"),
+    "spectrum": ("JacobianSpectrum", "jacobian_spectrum"),
+    "spectral_limits": (
+        "SpectralClass",
+        "SpectralLimit",
+        "bernoulli_limit",
+        "smooth_limit",
+        "universality_class",
+    ),
     "ensemble": ("Comparison", "Simulation", "compare_with_theory", "simulate"),
     "sweep": ("load_config", "open_results", "run_sweep"),
 }
