@@ -29,6 +29,7 @@ from meanfield.cli.output import (
     summarise,
 )
 from meanfield.cli.simulate import simulate
+from meanfield.cli.spectrum import spectrum
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -190,6 +191,7 @@ def _phase(chi: float) -> str | None:
 
 
 app.command()(describe)
+app.command()(spectrum)
 app.command()(simulate)
 
 

@@ -1,6 +1,7 @@
 """What a user types, read: activations by name or from a file, and their parameters."""
 
 import importlib.util
+import math
 import sys
 import warnings
 from pathlib import Path
@@ -10,6 +11,7 @@ from meanfield.errors import MeanFieldError
 
 if TYPE_CHECKING:
     from meanfield.activations import Activation
+    from meanfield.layers import Dense
 
 
 def load_activation(name: str, params: list[str] | None) -> "Activation":
@@ -88,3 +90,19 @@ def shown_params(param: list[str] | None) -> dict[str, float]:
         if [k for k, _ in pairs].count(key) > 1:
             raise MeanFieldError(f"--param {key} is given twice; once is legal")
     return dict(pairs)
+
+
+def critical_sigma_w(layer: "Dense") -> float:
+    """Return the σw with which a layer is critical, whatever its own is."""
+    from meanfield.criticality import edge_of_chaos
+    from meanfield.errors import Status
+
+    critical = edge_of_chaos(layer.phi, layer.sigma_b)
+    status = Status(int(critical.status))
+    if status != Status.OK:
+        raise MeanFieldError(
+            f"--sigma-w must be given: the edge of chaos has no point at sigma_b = "
+            f"{layer.sigma_b:g} ({status.message})"
+        )
+    # V and χ1 know the variance of weights over `keep` alone.
+    return float(critical.sigma_w) * math.sqrt(layer.keep)

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from meanfield.cli.inputs import load_activation, shown_params
+from meanfield.cli.inputs import critical_sigma_w, load_activation, shown_params
 from meanfield.cli.output import check_drawing, console, emit, progress
 from meanfield.errors import MeanFieldError
 
 if TYPE_CHECKING:
-    from meanfield.activations import Activation
     from meanfield.ensemble import Comparison
 
 # Of the networks that are simulated where --widths does not say.
@@ -74,7 +73,7 @@ def simulate(
     chosen = _widths(depth, width, widths)
     if sigma_w is None:
         # The constructor checks what the edge of chaos does not: the ensemble and `keep`.
-        sigma_w = _critical_sigma_w(phi, Dense(phi, 1.0, sigma_b, ensemble, keep))  # pyright: ignore[reportArgumentType]
+        sigma_w = critical_sigma_w(Dense(phi, 1.0, sigma_b, ensemble, keep))  # pyright: ignore[reportArgumentType]
     layer = Dense(phi, sigma_w, sigma_b, ensemble, keep)  # pyright: ignore[reportArgumentType]
     with progress(f"{activation}: random networks", "networks") as report:
         simulation = simulate_networks(
@@ -130,21 +129,6 @@ def _widths(depth: int | None, width: int | None, widths: str | None) -> list[in
         raise MeanFieldError(
             f"--widths {widths!r} is not legal; it must be integers with commas, as 300,400,500"
         ) from error
-
-
-def _critical_sigma_w(phi: "Activation", layer: Any) -> float:
-    from meanfield.criticality import edge_of_chaos
-    from meanfield.errors import Status
-
-    critical = edge_of_chaos(phi, layer.sigma_b)
-    status = Status(int(critical.status))
-    if status != Status.OK:
-        raise MeanFieldError(
-            f"--sigma-w must be given: the edge of chaos has no point at sigma_b = "
-            f"{layer.sigma_b:g} ({status.message})"
-        )
-    # V and χ1 know the variance of weights over `keep` alone.
-    return float(critical.sigma_w) * math.sqrt(layer.keep)
 
 
 def _print_rows(comparison: "Comparison") -> None:

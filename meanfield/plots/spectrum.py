@@ -1,0 +1,90 @@
+"""The singular values of a Jacobian: their density, that of their logarithms, their distribution.
+
+Drawn from what `meanfield.studies.spectrum.spectrum_data` returns. Atoms are stems whose height is
+their mass, on the axis to the right.
+"""
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from meanfield.errors import MeanFieldError
+from meanfield.plots import style
+
+NEEDS = ("log_s", "log_density", "distribution", "atom_log_s", "atom_mass")
+# Densities may grow without bound at the ends: axes fit what is this far inside.
+INSIDE = 0.03
+MARGIN = 1.06
+
+
+def draw_spectrum(dataset: xr.Dataset) -> Figure:
+    """Return the drawing of a spectrum.
+
+    Raises `MeanFieldError` for a dataset that lacks what it shows.
+    """
+    missing = [name for name in NEEDS if name not in dataset.variables]
+    if missing:
+        raise MeanFieldError(f"a spectrum shows {', '.join(missing)}, which the dataset lacks")
+    with style.house():
+        return _draw(dataset)
+
+
+def _draw(dataset: xr.Dataset) -> Figure:
+    fig = style.canvas(style.WIDE, 2.9)
+    axes = fig.subplots(1, 3)
+    log_s, log_density = dataset["log_s"].values, dataset["log_density"].values
+    places, masses = dataset["atom_log_s"].values, dataset["atom_mass"].values
+    s = np.exp(log_s)
+    titles = ("singular values", "logarithms", "distribution")
+    for ax, letter, title in zip(axes, "abc", titles, strict=True):
+        style.panel(ax, letter, title)
+    reach = MARGIN * np.exp(np.max([*log_s, *places], initial=0.0))
+    _curve(axes[0], s, log_density / s, s > INSIDE * reach)
+    axes[0].set(xlabel=r"$s$", ylabel=r"$\rho(s)$", xlim=(-0.02 * reach, reach))
+    _stems(axes[0], np.exp(places), masses)
+    step = np.linspace(0, 1, log_s.size)
+    _curve(axes[1], log_s, log_density, (step > INSIDE) & (step < 1 - INSIDE))
+    axes[1].set(xlabel=r"$\log\,s$", ylabel=r"$\rho(\log\,s)$")
+    finite = np.isfinite(places)
+    _stems(axes[1], places[finite], masses[finite])
+    _steps(axes[2], dataset)
+    axes[2].set(xlabel=r"$s$", ylabel=r"$P(\leq s)$", xlim=(-0.02 * reach, reach), ylim=(0, 1.03))
+    fig.suptitle(_title(dataset))
+    return fig
+
+
+def _curve(ax: Axes, x: np.ndarray, density: np.ndarray, inside: np.ndarray) -> None:
+    ax.plot(x, density, color=style.BLUE)
+    known = density[inside & np.isfinite(density)]
+    if known.size and known.max() > 0:
+        ax.set_ylim(0, 1.1 * known.max())
+
+
+def _stems(ax: Axes, places: np.ndarray, masses: np.ndarray) -> None:
+    if not places.size:
+        return
+    right = ax.twinx()
+    right.vlines(places, 0, masses, color=style.VERMILLION, linewidth=2.0)
+    right.plot(places, masses, "o", color=style.VERMILLION, zorder=5)
+    right.set(ylim=(0, 1.1), yticks=(0, 0.5, 1))
+    right.tick_params(axis="y", colors=style.VERMILLION)
+    right.set_ylabel("atoms", color=style.VERMILLION, labelpad=2)
+
+
+def _steps(ax: Axes, dataset: xr.Dataset) -> None:
+    log_s, below = dataset["log_s"].values, dataset["distribution"].values
+    ax.plot(np.exp(log_s), below, color=style.BLUE)
+    for place, mass in zip(dataset["atom_log_s"].values, dataset["atom_mass"].values, strict=True):
+        start = np.fmax.reduce(below[log_s < place], initial=0.0)
+        ends = np.exp(log_s[log_s < place].max(initial=place)), np.exp(place)
+        ax.plot(ends, [start] * 2, color=style.BLUE)
+        ax.plot([ends[1]] * 2, [start, start + mass], color=style.VERMILLION)
+
+
+def _title(dataset: xr.Dataset) -> str:
+    attrs = dataset.attrs
+    if "activation" not in attrs:
+        return ""
+    layers = f"{style.number(attrs['depth'])} layers"
+    return f"{attrs['activation']}: {layers} of {attrs['ensemble']} weights"
