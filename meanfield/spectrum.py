@@ -535,7 +535,8 @@ def _map_batch(read: Callable[..., Any], spectrum: JacobianSpectrum, x: Array) -
     shape = spectrum.status.shape
     if shape == ():
         return read(spectrum, x)
-    flat = jax.tree.map(lambda a: a.reshape((-1, *a.shape[len(shape) :])), spectrum)
+    size = spectrum.status.size
+    flat = jax.tree.map(lambda a: a.reshape((size, *a.shape[len(shape) :])), spectrum)
     out = jax.lax.map(lambda one: read(one, x), flat)
     return jax.tree.map(lambda a: a.reshape((*shape, *a.shape[1:])), out)
 

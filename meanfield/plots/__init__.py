@@ -9,6 +9,8 @@
 from meanfield.plots import (
     hayou2019,
     murray2021,
+    pennington2017,
+    pennington2018,
     phase,
     poole2016,
     schoenholz2017,
@@ -24,6 +26,8 @@ __all__ = [
     "figures",
     "hayou2019",
     "murray2021",
+    "pennington2017",
+    "pennington2018",
     "phase",
     "poole2016",
     "save",

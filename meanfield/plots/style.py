@@ -12,6 +12,7 @@ from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 # Inches: the text width of a two-column page, and of one column.
@@ -96,6 +97,7 @@ LOOKS = {
     "relu": Look("ReLU", VERMILLION, "--", "v"),
     "abs": Look(r"Mod $|x|$", WINE, ":", "P"),
     "tanh": Look("tanh", BLUE, "-", "o"),
+    "erf": Look("erf", SKY, "-", "D"),
     "hard_tanh": Look("hard tanh", ORANGE, (0, (5, 1.2)), "s"),
     "elu": Look("ELU", GREEN, "-.", "^"),
     "gelu": Look("GELU", NAVY, DASH_DOT_DOT, "<"),
@@ -114,10 +116,10 @@ def look(activation: str) -> Look:
     return LOOKS.get(activation, Look(activation, BLACK, "-", "x"))
 
 
-def shades(count: int) -> list[tuple[float, ...]]:
+def shades(count: int) -> list[str]:
     """Return `count` colours from dark to light, for curves ordered by a number."""
     cmap = mpl.colormaps["viridis"]
-    return [cmap(0.82 * i / max(count - 1, 1)) for i in range(count)]
+    return [to_hex(cmap(0.82 * i / max(count - 1, 1))) for i in range(count)]
 
 
 @contextlib.contextmanager
