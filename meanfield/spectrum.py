@@ -68,7 +68,7 @@ ENOUGH, HALVINGS = 2e-9, 96
 # Mass and moments of the density must come out right to this.
 TOLERANCE = 1e-6
 # Room for zeros of φ' and φ''; if traced, there is room for this many.
-ROOM = (0, 2, 4, 8, 16, 32, 64)
+ROOM = (0, 1, 2, 3, 4, 6, 8, 12, 16, 32, 64)
 TRACED_ROOM = 8
 # A stack may have so many unlike layers; a variance drifts if it changes by more than this.
 LONGEST_STACK = 64

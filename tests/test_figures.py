@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import test_classic_figures as classic
 import test_rate_figures as rates
+import test_spectrum_figures as spectra
 import xarray as xr
 from matplotlib.figure import Figure
 
@@ -143,7 +144,7 @@ DATASETS = {
     "murray2021-depth": depth,
     "tanh-phase": diagram,
 }
-DATASETS |= classic.DATASETS | rates.DATASETS
+DATASETS |= classic.DATASETS | rates.DATASETS | spectra.DATASETS
 # Lines in each panel, colour bars left out.
 LINES = {
     "murray2021-1": [5, 4],
@@ -156,7 +157,7 @@ LINES = {
     "murray2021-depth": [3] * 4,
     "tanh-phase": [1, 1],
 }
-LINES |= classic.LINES | rates.LINES
+LINES |= classic.LINES | rates.LINES | spectra.LINES
 # Variables whose every row is a line; of the sweep, those at bias variance 0.1.
 CURVES = {
     "murray2021-1": ["length_map", "correlation_map"],
@@ -169,7 +170,7 @@ CURVES = {
     "murray2021-depth": ["correlation"],
     "tanh-phase": [],
 }
-CURVES |= classic.CURVES | {name: [] for name in rates.DATASETS}
+CURVES |= classic.CURVES | {name: [] for name in rates.DATASETS} | spectra.CURVES
 # The limits of x and y, where they are the dataset's: panel, coordinate of x, of y.
 LIMITS = {
     "murray2021-1": [(0, "q", None), (1, "rho", "rho")],
@@ -182,8 +183,8 @@ NAMES = sorted(plots.figures)
 
 
 def panels(fig: Figure) -> list:
-    """Return the axes that are not colour bars."""
-    return [ax for ax in fig.axes if ax.get_label() != "<colorbar>"]
+    """Return the axes that are neither colour bars nor for atoms."""
+    return [ax for ax in fig.axes if ax.get_label() not in ("<colorbar>", "<atoms>")]
 
 
 def test_every_figure_has_a_dataset_here():

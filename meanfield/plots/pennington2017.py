@@ -15,6 +15,7 @@ from meanfield.plots import style
 from meanfield.plots.base import figure, study
 
 REACH, SHOWN = (-6.0, 3.0), (2e-3, 20.0)
+NAMES = {"gaussian": "Gaussian", "orthogonal": "orthogonal"}
 DASHES = {"gaussian": "-", "orthogonal": (0, (5, 2))}
 TITLES = {"linear": "linear", "relu": "ReLU", "hard_tanh": "hard tanh", "erf": "erf"}
 
@@ -33,21 +34,17 @@ def densities(dataset: xr.Dataset) -> Figure:
     colors = style.shades(len(depths))
     for ax, letter, name in zip(fig.subplots(2, 2).flat, "abcd", dataset["network"], strict=True):
         label, ensemble = str(name.values).split(", ")
-        style.panel(ax, letter, f"{TITLES.get(label, label)}, {ensemble} weights")
-        stems = ax.twinx()
+        style.panel(ax, letter, f"{TITLES.get(label, label)}, {NAMES[ensemble]} weights")
+        atoms = np.isfinite(dataset["atom_mass"].sel(network=name))
+        right = style.atom_axis(ax) if atoms.any() else None
         for depth, color in zip(depths, colors, strict=True):
             one = dataset.sel(network=name, depth=depth)
             ax.plot(dataset["bin"], one["seen"], "o", color=color, markersize=3, alpha=0.7)
             ax.plot(one["log_s"], one["density"], color=color)
-            stems.vlines(one["atom_log_s"], 0, one["atom_mass"], color=color, linewidth=2)
-            stems.plot(one["atom_log_s"], one["atom_mass"], "D", color=color)
+            if right is not None:
+                style.stems(right, one["atom_log_s"], one["atom_mass"], color)
         ax.set(xlim=REACH, ylim=SHOWN, yscale="log")
         ax.set(xlabel=r"$\log\,s$", ylabel=r"$\rho(\log\,s)$")
-        stems.set(ylim=(0, 1.1))
-        if np.isfinite(dataset["atom_mass"].sel(network=name)).any():
-            stems.set(ylabel="mass of the atom", yticks=(0, 0.5, 1))
-        else:
-            stems.set_yticks([])
     handles = [
         Line2D([], [], color=color, label=rf"$L={depth}$")
         for depth, color in zip(depths, colors, strict=True)
@@ -85,7 +82,9 @@ def largest(dataset: xr.Dataset) -> Figure:
         for name, color in zip(dataset["activation"].values, colors, strict=True)
     ]
     handles += [
-        Line2D([], [], color=style.BLACK, linestyle=DASHES[str(ensemble)], label=str(ensemble))
+        Line2D(
+            [], [], color=style.BLACK, linestyle=DASHES[str(ensemble)], label=NAMES[str(ensemble)]
+        )
         for ensemble in dataset["ensemble"].values
     ]
     fig.legend(handles=handles, loc="outside upper center", ncols=len(handles))

@@ -39,10 +39,8 @@ def ratio(dataset: xr.Dataset) -> Figure:
     ax = fig.subplots()
     for name in dataset["activation"].values:
         excess = dataset["moment_ratio"].sel(activation=name) - 1
-        looks = style.look(str(name))
-        ax.plot(
-            dataset["bias_variance"], excess.where(excess > 1e-12), **looks.points(), label=name
-        )
+        shown, looks = excess.where(excess > ROUNDING), style.look(str(name))
+        ax.plot(dataset["bias_variance"], shown, **looks.points(), label=looks.label)
     ax.set(xscale="log", yscale="log", xlabel=style.LABELS["bias_variance"])
     ax.set(ylabel=style.LABELS["moment_ratio"], ylim=(1e-5, None))
     ax.legend()
@@ -85,11 +83,8 @@ def limits(dataset: xr.Dataset) -> Figure:
             ax.set(xlim=(0, reach), ylim=(0, 1.15 * one["limit"].where(inside).max()))
             ax.set_title(rf"$\sigma^2={style.number(float(variance))}$")
             if float(one["atom_mass"]) > 0:
-                stems = ax.twinx()
-                stems.vlines(one["atom_s"], 0, one["atom_mass"], color=style.VERMILLION)
-                stems.plot(one["atom_s"], one["atom_mass"], "o", color=style.VERMILLION)
-                stems.set(ylim=(0, 1.15), yticks=(0, 0.5, 1))
-                stems.tick_params(axis="y", colors=style.VERMILLION)
+                style.stems(style.atom_axis(ax), one["atom_s"], one["atom_mass"], style.VERMILLION)
+            ax.set_ylabel(r"$\rho(s)$")
         row[0].set_ylabel(TITLES.get(str(name), str(name)) + "\n" + r"$\rho(s)$")
     for ax in axes[-1]:
         ax.set_xlabel(r"$s$")
@@ -98,7 +93,7 @@ def limits(dataset: xr.Dataset) -> Figure:
         for depth, color in zip(dataset["depth"], colors, strict=True)
     ]
     handles.append(Line2D([], [], color=style.BLACK, linestyle=(0, (5, 2)), label=r"$L\to\infty$"))
-    handles.append(Line2D([], [], color=style.VERMILLION, marker="o", label="atom of the limit"))
+    handles.append(Line2D([], [], color=style.VERMILLION, marker="D", label="atom of the limit"))
     fig.legend(handles=handles, loc="outside upper center", ncols=len(handles))
     return fig
 

@@ -42,12 +42,14 @@ def _draw(dataset: xr.Dataset) -> Figure:
     reach = MARGIN * np.exp(np.max([*log_s, *places], initial=0.0))
     _curve(axes[0], s, log_density / s, s > INSIDE * reach)
     axes[0].set(xlabel=r"$s$", ylabel=r"$\rho(s)$", xlim=(-0.02 * reach, reach))
-    _stems(axes[0], np.exp(places), masses)
+    if places.size:
+        style.stems(style.atom_axis(axes[0]), np.exp(places), masses, style.VERMILLION)
     step = np.linspace(0, 1, log_s.size)
     _curve(axes[1], log_s, log_density, (step > INSIDE) & (step < 1 - INSIDE))
     axes[1].set(xlabel=r"$\log\,s$", ylabel=r"$\rho(\log\,s)$")
     finite = np.isfinite(places)
-    _stems(axes[1], places[finite], masses[finite])
+    if finite.any():
+        style.stems(style.atom_axis(axes[1]), places[finite], masses[finite], style.VERMILLION)
     _steps(axes[2], dataset)
     axes[2].set(xlabel=r"$s$", ylabel=r"$P(\leq s)$", xlim=(-0.02 * reach, reach), ylim=(0, 1.03))
     fig.suptitle(_title(dataset))
@@ -59,17 +61,6 @@ def _curve(ax: Axes, x: np.ndarray, density: np.ndarray, inside: np.ndarray) -> 
     known = density[inside & np.isfinite(density)]
     if known.size and known.max() > 0:
         ax.set_ylim(0, 1.1 * known.max())
-
-
-def _stems(ax: Axes, places: np.ndarray, masses: np.ndarray) -> None:
-    if not places.size:
-        return
-    right = ax.twinx()
-    right.vlines(places, 0, masses, color=style.VERMILLION, linewidth=2.0)
-    right.plot(places, masses, "o", color=style.VERMILLION, zorder=5)
-    right.set(ylim=(0, 1.1), yticks=(0, 0.5, 1))
-    right.tick_params(axis="y", colors=style.VERMILLION)
-    right.set_ylabel("atoms", color=style.VERMILLION, labelpad=2)
 
 
 def _steps(ax: Axes, dataset: xr.Dataset) -> None:

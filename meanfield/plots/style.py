@@ -141,6 +141,20 @@ def panel(ax: Axes, letter: str, title: str = "") -> None:
     ax.set_title(f"({letter})  {title}" if title else f"({letter})")
 
 
+def atom_axis(ax: Axes) -> Axes:
+    """Return an axis to the right of a panel, for the masses of atoms."""
+    right = ax.twinx()
+    right.set(label="<atoms>", ylim=(0, 1.1), yticks=(0, 0.5, 1))
+    right.set_ylabel("mass of atoms", fontsize=9, labelpad=2)
+    return right
+
+
+def stems(axis: Axes, places: Any, masses: Any, color: str) -> None:
+    """Draw atoms as stems as high as their masses."""
+    axis.vlines(places, 0, masses, color=color, linewidth=1.8)
+    axis.plot(places, masses, "D", color=color, zorder=5)
+
+
 def identity(ax: Axes, low: float, high: float, label: str = "identity") -> None:
     """Draw the identity line in grey, behind the curves."""
     ax.plot([low, high], [low, high], color=GREY, linewidth=1.0, zorder=1, label=label)

@@ -117,13 +117,12 @@ def largest(
     for i, name in enumerate(GROWTH):
         phi = activation(name)
         for j, ensemble in enumerate(ENSEMBLES):
-            layer = critical_layer(name, VARIANCE, ensemble)
-            over_depth = check(jacobian_spectrum(layer, VARIANCE, np.array(depths)))
-            of_depth[i, j] = over_depth.s_max
-            sigma_w = critical_point(phi, np.array(variances)).sigma_w
-            layers = Dense(phi, sigma_w, 0.0, ensemble)
-            over_variance = check(jacobian_spectrum(layers, np.array(variances), depth))
-            of_variance[i, j] = over_variance.s_max
+            # All at once: one program is compiled for each kind of network.
+            q = np.append(np.full(len(depths), VARIANCE), variances)
+            layers = Dense(phi, critical_point(phi, q).sigma_w, 0.0, ensemble)
+            all_depths = np.append(depths, np.full(len(variances), depth))
+            s_max = check(jacobian_spectrum(layers, q, all_depths)).s_max
+            of_depth[i, j], of_variance[i, j] = np.split(np.asarray(s_max), [len(depths)])
     dims = ("activation", "ensemble")
     return labelled(
         "The largest singular value of critical networks",
