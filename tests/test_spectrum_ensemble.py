@@ -42,9 +42,9 @@ def distance(spectrum, squares):
     return worst
 
 
-def squares_of(layer, q, depth, networks=2, seed=1):
+def squares_of(layer, q, depth, seed=1):
     widths = [WIDTH] * (depth + 1)
-    return mf.simulate(layer, widths, q, networks=networks, seed=seed).singular_values[depth] ** 2
+    return mf.simulate(layer, widths, q, networks=2, seed=seed).singular_values[depth] ** 2
 
 
 @pytest.mark.slow
@@ -60,7 +60,7 @@ def test_random_networks_have_the_spectrum(name, sigma_b, depth, ensemble, accep
 def test_the_distance_tells_depths_apart():
     """What the test above accepts for eight layers, it does not for seven."""
     layer, q = critical("tanh", 0.2, "gaussian")
-    squares = squares_of(layer, q, 8, networks=1).ravel()
+    squares = squares_of(layer, q, 8).ravel()
     right, wrong = (mf.check(mf.jacobian_spectrum(layer, q, depth)) for depth in (8.0, 7.0))
     assert distance(right, squares) < 0.02
     assert distance(wrong, squares) > 0.025
@@ -75,6 +75,6 @@ def test_a_mixed_stack_of_random_networks():
     spectrum = mf.check(mf.jacobian_spectrum(stack, 0.8))
     squares = mf.simulate(stack, [WIDTH] * 4, 0.8, networks=2, seed=2).singular_values[3] ** 2
     assert distance(spectrum, squares.ravel()) < 0.05
-    p = np.array([0.6, 0.9])
+    p = np.array([0.8, 0.95])
     empirical = np.quantile(squares, p)
     np.testing.assert_allclose(spectrum.quantile(p), empirical, rtol=0.1)
