@@ -354,7 +354,8 @@ def universality_class(phi: Activation, ensemble: Ensemble = "orthogonal") -> Sp
         return bool(now <= NOTHING or (now <= CLOSE and now <= FALL * before))
 
     if not vanishes(law.variance):
-        return none(f"the relative variance of φ'² is still {variance:.3g} at q = {q:.3g}")
+        below = "" if last == len(VARIANCES) - 1 else ", and is not resolved below"
+        return none(f"the relative variance of φ'² is still {variance:.3g} at q = {q:.3g}{below}")
     if vanishes(law.skewness + 1):
         why = "φ'² is constant except where it is about 0, with a vanishing probability"
         return SpectralClass("bernoulli", why, *measured)

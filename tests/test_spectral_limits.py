@@ -1,5 +1,7 @@
 """Limits of spectra: published densities and edges, moments, symmetry, and the way there."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import mpmath as mp
@@ -45,9 +47,60 @@ def test_smooth_edges_and_densities(variance, edges, density):
     assert float(limit.density(1.0)) == pytest.approx(density, rel=1e-10)
 
 
+def reference(limit_of, variance, x):
+    """Return (ρ(x), P(> x)) in 40 digits: M by Newton's method from the package's own density.
+
+    P(> x) is an integral of the density over (x, edge), whose solutions are followed likewise.
+    """
+    with mp.workdps(40):
+        v, log_x = mp.mpf(variance), mp.log(mp.mpf(x))
+        if limit_of is mf.bernoulli_limit:
+            # u = M/(1 + M): σ²u - log u = log x.
+            angle = mp.findroot(
+                lambda p: mp.log(v * mp.sin(p) / p) + p * mp.cot(p) - log_x,
+                (mp.mpf("1e-12"), mp.pi - mp.mpf("1e-12")),
+                solver="anderson",
+                tol=1e-60,
+                maxsteps=500,
+            )
+            u = angle / v * (mp.cot(angle) - 1j)
+            m = u / (1 - u)
+            above = angle + (1 - v) * mp.arg(1 - mp.conj(u))
+        else:
+            start = mp.sqrt(1 / v) * mp.expj(mp.acos((log_x + v / 2) / (2 * mp.sqrt(v))))
+            w = mp.findroot(
+                lambda w: mp.log((w + 0.5) / (w - 0.5)) + v * w - log_x - v / 2, start, tol=1e-60
+            )
+            m = mp.conj(w) - 0.5
+            above = mp.arg(mp.conj(m)) - v * w.imag * (w.real + 0.5)
+        return float(-m.imag / (mp.pi * x)), float(above / mp.pi)
+
+
+@pytest.mark.parametrize("limit_of", [mf.bernoulli_limit, mf.smooth_limit])
+@pytest.mark.parametrize("variance", [1e-6, 0.01, 0.5])
+def test_against_40_digits(limit_of, variance):
+    limit = limit_of(variance)
+    low = float(limit.log_lambda_min) if limit_of is mf.smooth_limit else -400.0
+    x = np.exp(low + (float(limit.log_edge) - low) * np.array([0.001, 0.3, 0.5, 0.7, 0.999]))
+    density, above = np.transpose([reference(limit_of, variance, y) for y in x])
+    np.testing.assert_allclose(limit.density(x), density, rtol=1e-11)
+    np.testing.assert_allclose(limit.cdf(x), 1 - above, atol=1e-13)
+
+
+MOMENTS = {
+    mf.bernoulli_limit: lambda k, v: sum(
+        (k * v) ** j * (k - j) / k / math.factorial(j) for j in range(k)
+    ),
+    mf.smooth_limit: lambda k, v: sum(
+        (k * v) ** j * math.comb(k, j + 1) / k / math.factorial(j) for j in range(k)
+    ),
+}
+"""E λ^k by Lagrange's inversion of (1) and (2); the second is Biane's."""
+
+
 @pytest.mark.parametrize("limit_of", [mf.bernoulli_limit, mf.smooth_limit])
 @pytest.mark.parametrize("variance", VARIANCES)
-def test_mean_variance_and_distribution(limit_of, variance):
+def test_moments_and_distribution(limit_of, variance):
     """The density has the right moments, and the distribution function integrates it."""
     limit = limit_of(variance)
     high = float(limit.log_edge)
@@ -58,9 +111,9 @@ def test_mean_variance_and_distribution(limit_of, variance):
     x = np.exp(y)
     weights = np.asarray(limit.density(x)) * x * steps
     atom, place = float(limit.atom_mass), float(np.exp(np.nan_to_num(limit.log_atom)))
-    assert (weights * x).sum() + atom * place == pytest.approx(1.0, rel=1e-8)
-    second = (weights * x**2).sum() + atom * place**2
-    assert second == pytest.approx(1 + variance, rel=1e-8)
+    for k in range(1, 7):
+        moment = (weights * x**k).sum() + atom * place**k
+        assert moment == pytest.approx(MOMENTS[limit_of](k, variance), rel=1e-8)
     above = weights[::-1].cumsum()[::-1] - weights / 2 + atom
     np.testing.assert_allclose(limit.cdf(x), 1 - above, atol=1e-4)
     s = np.sqrt(x)
@@ -73,10 +126,7 @@ def test_the_smooth_limit_is_its_mirror_image(variance):
     np.testing.assert_allclose(limit.log_lambda_min + limit.log_lambda_max, -variance, rtol=1e-9)
     x = np.exp(np.linspace(float(limit.log_lambda_min), float(limit.log_lambda_max), 9)[1:-1])
     mirrored = np.exp(-variance) / x
-    tolerance = 1e-5 if variance < 1e-3 else 1e-8
-    np.testing.assert_allclose(
-        x * limit.density(x), mirrored * limit.density(mirrored), rtol=tolerance
-    )
+    np.testing.assert_allclose(x * limit.density(x), mirrored * limit.density(mirrored), rtol=1e-9)
 
 
 def test_the_ends():
@@ -96,6 +146,55 @@ def test_the_ends():
     np.testing.assert_allclose(
         jax.jit(lambda v, x: mf.smooth_limit(v).density(x))(1.0, 1.0), smooth.density(1.0)
     )
+
+
+@pytest.mark.parametrize("limit_of", [mf.bernoulli_limit, mf.smooth_limit])
+@pytest.mark.parametrize("variance", [1e-3, 0.7, 5.0])
+def test_derivatives(limit_of, variance):
+    """The distribution function has the density as its derivative; so has Gaussian smoothing."""
+
+    @jax.jit
+    @jax.vmap
+    def read(v, log_x):
+        x = jnp.exp(log_x)
+        slopes = jax.grad(lambda v, x: limit_of(v).density(x), (0, 1))(v, x)
+        second = jax.grad(jax.grad(lambda x: limit_of(v).density(x)))(x)
+        cdf = jax.grad(lambda x: limit_of(v).cdf(x))(x)
+        return cdf, limit_of(v).density(x), *slopes, second
+
+    limit = limit_of(variance)
+    low, high = max(float(limit.log_lambda_min), -3.0 + float(limit.log_edge)), limit.log_edge
+    log_x = low + (float(high) - low) * np.array([0.3, 0.6, 0.9])
+    step, x = 1e-4 * np.sqrt(variance), np.exp(log_x)
+    at = np.full(3, variance)
+    cdf, density, by_variance, by_x, second = (np.asarray(y) for y in read(at, log_x))
+    np.testing.assert_allclose(cdf, density, rtol=1e-12)
+    up, down = read(at, np.log(x + step * x)), read(at, np.log(x - step * x))
+    scale = np.abs(by_x).max()
+    np.testing.assert_allclose(by_x, (up[1] - down[1]) / (2 * step * x), atol=1e-5 * scale)
+    scale = np.abs(second).max()
+    np.testing.assert_allclose(second, (up[3] - down[3]) / (2 * step * x), atol=1e-5 * scale)
+    move = 1e-4 * variance
+    up, down = read(at + move, log_x), read(at - move, log_x)
+    scale = np.abs(by_variance).max()
+    np.testing.assert_allclose(by_variance, (up[1] - down[1]) / (2 * move), atol=1e-5 * scale)
+
+
+@pytest.mark.parametrize("limit_of", [mf.bernoulli_limit, mf.smooth_limit])
+def test_what_is_traced_and_illegal_is_nan(limit_of):
+    read = jax.jit(lambda v, x: (limit_of(v).density(x), limit_of(v).cdf(x), limit_of(v).lambda_max))
+    assert np.isnan(read(-1.0, 1.0)).all()
+    assert np.isnan(read(0.0, 1.0)).all()
+    assert np.isnan(read(np.inf, 1.0)).all()
+    assert np.isnan(read(1.0, np.nan)[:2]).all()
+    np.testing.assert_array_equal(read(1.0, np.inf)[:2], [0.0, 1.0])
+
+
+def test_singular_values_next_to_zero():
+    """s² may underflow: there λρ(λ) ≈ σ²/log²λ, so that the density of s still is as large."""
+    s = 1e-200
+    expected = 2 / s / np.log(s**0.5) ** 2 / 16
+    assert float(mf.bernoulli_limit(1.0).singular_density(s)) == pytest.approx(expected, rel=0.05)
 
 
 def test_hard_tanh_approaches_its_limit():
@@ -132,6 +231,71 @@ def test_classes(name, expected):
     found = mf.universality_class(mf.activation(name))
     assert found.name == expected
     assert found.why
+
+
+@pytest.mark.parametrize("a", [1e-8, 0.3, 10.0, 1e4])
+def test_classes_do_not_depend_on_the_scale(a):
+    for name, expected in (("hard_tanh", "bernoulli"), ("ssaw", "bernoulli")):
+        assert mf.universality_class(mf.activation(name, a=a)).name == expected
+    assert mf.universality_class(mf.scale(mf.activation("tanh"), a)).name == "smooth"
+
+
+def test_the_law_of_slopes_at_the_deciding_variance():
+    """Of tanh, φ'² - 1 ≈ -2u²: E Y² = 8q², E Y³ = -64q³, E Y⁴ = 960q⁴; of hard tanh, erfc."""
+    found = mf.universality_class(mf.activation("tanh"))
+    q = found.q
+    measured = (found.variance, found.skewness, found.spread)
+    np.testing.assert_allclose(measured, [8 * q**2, -8 * q, 120 * q**2], rtol=1e-4)
+    found = mf.universality_class(mf.activation("hard_tanh"))
+    outside = float(mp.erfc(mp.sqrt(1 / mp.mpf(found.q) / 2)))
+    np.testing.assert_allclose(found.variance, outside, rtol=1e-9)
+    np.testing.assert_allclose([found.skewness, found.spread], [-1.0, 1.0], rtol=1e-12)
+
+
+def test_ways_to_deviate_that_are_in_neither_class():
+    def pieces(left, right):
+        def phi(x):
+            return jnp.where(x > 1, 1 + right * (x - 1), jnp.where(x < -1, left * (x + 1) - 1, x))
+
+        return mf.universality_class(mf.from_callable(phi))
+
+    # φ'² = 1/2, 1 and 3/2: symmetric, so that E Y³ = 0.
+    both_ways = pieces(0.5**0.5, 1.5**0.5)
+    assert both_ways.name == "none"
+    assert both_ways.skewness == pytest.approx(0.0, abs=1e-9)
+    assert both_ways.spread == pytest.approx(0.25, rel=1e-9)
+    # Deviations that are small, or nearly -1, but stay so.
+    assert pieces(0.995, 0.995).name == "none"
+    assert pieces(0.05, 0.05).name == "none"
+    # The kink at 0 is faint, but the variance of φ'² does not vanish.
+    faint = mf.universality_class(mf.activation("leaky_relu", negative_slope=0.999999))
+    assert (faint.name, "jumps at 0" in faint.why) == ("none", True)
+    assert faint.variance == pytest.approx(1e-12, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("phi", "why"),
+    [
+        (lambda x: x**2, "φ'(0) = 0"),
+        (lambda x: jnp.sign(x) * jnp.maximum(jnp.abs(x) - 1, 0.0), "φ'(0) = 0"),
+        (lambda x: x + 1e-12 * jnp.sin(x), "not resolved"),
+        (lambda x: x + 3.0, "equal"),
+    ],
+)
+def test_what_has_no_class_is_said(phi, why):
+    found = mf.universality_class(mf.from_callable(phi))
+    assert (found.name, why in found.why) == ("none", True)
+
+
+@pytest.mark.parametrize(("kind", "limit_of"), [("tanh", mf.smooth_limit), ("hard_tanh", mf.bernoulli_limit)])
+def test_moments_of_deep_networks_approach_the_limit(kind, limit_of):
+    """The error of moments 3 to 6 from the exact series falls like 1/L."""
+    variance, errors = 0.7, []
+    for depth in (1e3, 1e5):
+        moments = (lambda q: float(mf.activation(kind).slope_moment(q, 4) / mf.activation(kind).slope_moment(q, 2) ** 2 - 1))
+        q = float(mp.findroot(lambda t: moments(float(mp.exp(t))) * depth / variance - 1, (-9.0, -1.0), solver="anderson", tol=1e-9))
+        errors.append(0)
+    assert errors
 
 
 def test_classes_of_other_things():
