@@ -19,6 +19,16 @@ multiplicative Brownian motion, M = u - iv - 1/2 with u² = 1/4 - v² + v cot(σ
 
 between the edges where v = 0, u = ±√(1/4 + 1/σ²). It is symmetric: λρ is the same at e^{-σ²}/λ.
 (3) and (4) are the imaginary part of the logarithmic potential, which integrates in closed form.
+ϕ and v are found by bisection; two steps of Newton's method in the complex plane then sharpen
+the solution and carry its derivatives.
+
+Which class, if any, is a matter of how X deviates from its mean where it does so [1]: of Y = X - 1,
+E X = 1, weighted by Y². In the limit q -> 0 of the variance q that the layers see,
+
+    Bernoulli   E Y³/E Y² -> -1: as Y >= -1, this means Y = -1 wherever it counts
+    smooth      E Y⁴/E Y² -> 0
+
+(E Y³/E Y² -> 0 is weaker: slopes that jump up on one side and down on the other have it too).
 
 References
 ----------
@@ -33,20 +43,39 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from meanfield._struct import POSITIVE, concrete, elementwise, require_number, static, struct
+from meanfield._struct import (
+    POSITIVE,
+    concrete,
+    elementwise,
+    in_blocks,
+    require_number,
+    static,
+    struct,
+)
 from meanfield.activations.base import Activation, require_single
 from meanfield.errors import MeanFieldError, require
+from meanfield.gaussian import line_rule
 from meanfield.layers import S1, Ensemble
 from meanfield.typing import Array, ScalarLike
 
 # Bisections that find ϕ or v to rounding.
 BISECTIONS = 56
-# Variances q at which the law of slopes is looked at; a relative variance of X that is at least the
-# first is resolved, one that is at most the second is small.
-VARIANCES = np.geomspace(1.0, 1e-10, 81)
-RESOLVED, SMALL = 1e-8, 1e-3
-# A skewness ratio this close to that of a class is in the class.
-CLOSE = 0.02
+# Steps of Newton's method: they carry up to three derivatives.
+POLISH = 2
+# Variances q at which the law of slopes is looked at, and how many of them make a decade.
+DECADE = 6
+VARIANCES = np.geomspace(1e20, 1e-40, 60 * DECADE + 1)
+# φ'(0±) is read here. Slopes there that differ by less than this, relatively, are equal.
+NEAR_ZERO, SAME = 1e-100, 1e-12
+# Squared slopes that differ from that at 0 by less than this are equal to it.
+ROUNDING = 1e-15
+# A relative variance of X below the first is rounding, unless X is the same for all |z| < CORE;
+# then the tails have it, exactly, and it may be as small as the second.
+RESOLVED, FAINT = 1e-16, 1e-240
+CORE = 2.0
+# What tends to 0 is below the first, and falls to that part of itself or less over a decade of q,
+# unless it is below the third.
+CLOSE, FALL, NOTHING = 0.02, 0.8, 1e-9
 
 
 @struct
@@ -54,7 +83,8 @@ class SpectralLimit:
     """A limiting law of squared singular values λ with E λ = 1, Var λ = `variance`.
 
     Fields have the shape S of the variance; methods take any array x and return an array of shape
-    S + x.shape. They can be jitted and differentiated in x inside the support.
+    S + x.shape. They can be jitted, and differentiated in x and in the variance inside the support.
+    All is NaN where a traced variance is not a finite number > 0.
     """
 
     variance: Array
@@ -88,19 +118,20 @@ class SpectralLimit:
     def density(self, x: ScalarLike) -> Array:
         """Return the density of the continuous part at λ = x; 0 for x <= 0."""
         x = jnp.asarray(x, dtype=float)
-        safe = jnp.where(x > 0, x, 1.0)
-        return jnp.where(x > 0, self._read(jnp.log(safe))[0] / safe, 0.0)
+        safe = jnp.where(x <= 0, 1.0, x)
+        return jnp.where(x <= 0, 0.0, self._read(jnp.log(safe))[0] / safe)
 
     def singular_density(self, s: ScalarLike) -> Array:
         """Return the density of the continuous part of singular values at s; 0 for s <= 0."""
         s = jnp.asarray(s, dtype=float)
-        return 2 * s * self.density(jnp.where(s > 0, s, 0.0) ** 2)
+        safe = jnp.where(s <= 0, 1.0, s)
+        return jnp.where(s <= 0, 0.0, 2 * self._read(2 * jnp.log(safe))[0] / safe)
 
     def cdf(self, x: ScalarLike) -> Array:
         """Return P(λ <= x), the atom included."""
         x = jnp.asarray(x, dtype=float)
-        safe = jnp.where(x > 0, x, 1.0)
-        return jnp.where(x > 0, 1.0 - self._read(jnp.log(safe))[1], 0.0)
+        safe = jnp.where(x <= 0, 1.0, x)
+        return jnp.where(x <= 0, 0.0, 1.0 - self._read(jnp.log(safe))[1])
 
     def _read(self, log_x: Array) -> tuple[Array, Array]:
         """Return λρ(λ) and P(> λ) everywhere."""
@@ -114,11 +145,15 @@ class SpectralLimit:
         density, above = self.law(widened(self.variance), jnp.where(inside, log_x, middle))
         atom = jnp.where(log_x < widened(self.log_atom), widened(self.atom_mass), 0.0)
         outside = jnp.where(log_x <= low, 1.0, atom)
-        return jnp.where(inside, density, 0.0), jnp.where(inside, above, outside)
+        unknown = jnp.isnan(widened(self.variance)) | jnp.isnan(log_x)
+        return (
+            jnp.where(unknown, jnp.nan, jnp.where(inside, density, 0.0)),
+            jnp.where(unknown, jnp.nan, jnp.where(inside, above, outside)),
+        )
 
 
 def _bisect(height: Callable[[Array], Array], low: Array, high: Array) -> Array:
-    """Return where a falling function has its zero."""
+    """Return where a falling function has its zero; a constant for differentiation."""
 
     def halve(_: int, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
         low, high = bracket
@@ -127,17 +162,44 @@ def _bisect(height: Callable[[Array], Array], low: Array, high: Array) -> Array:
         return jnp.where(up, middle, low), jnp.where(up, high, middle)
 
     low, high = jax.lax.fori_loop(0, BISECTIONS, halve, (low, high))
-    return (low + high) / 2
+    return jax.lax.stop_gradient((low + high) / 2)
+
+
+def _polish(
+    residual: Callable[[Array, Array], tuple[Array, Array]],
+    slope: Callable[[Array], Array],
+    w: Array,
+) -> Array:
+    """Return w after Newton's steps towards a zero in the upper half plane.
+
+    `residual` takes and returns real and imaginary parts. A step that would be longer than the
+    distance from the real axis is not made: so close to an edge it is rounding.
+    """
+    for _ in range(POLISH):
+        fall = slope(w)
+        flat = fall == 0
+        step = jax.lax.complex(*residual(w.real, w.imag)) / jnp.where(flat, 1.0, fall)
+        w = w - jnp.where(flat | (jnp.hypot(step.real, step.imag) > w.imag / 2), 0.0, step)
+    return w
 
 
 def _bernoulli(variance: Array, log_x: Array) -> tuple[Array, Array]:
     def log_lambda(angle: Array) -> Array:
         return jnp.log(variance * jnp.sinc(angle / np.pi)) + angle / jnp.tan(angle)
 
+    def residual(real: Array, imaginary: Array) -> tuple[Array, Array]:
+        size = jnp.log(jnp.hypot(real, imaginary))
+        turned = variance * imaginary - jnp.arctan2(imaginary, real)
+        return variance * real - size - log_x, turned
+
     low = jnp.zeros(jnp.broadcast_shapes(variance.shape, log_x.shape))
     angle = _bisect(lambda a: log_lambda(a) - log_x, low, jnp.full_like(low, np.pi))
-    real, imaginary = angle / jnp.tan(angle) / variance, angle / variance
+    start = angle / jax.lax.stop_gradient(variance)
+    u = jax.lax.complex(start / jnp.tan(angle), start)
+    u = _polish(residual, lambda u: variance - 1 / u, u)
+    real, imaginary = u.real, u.imag
     density = imaginary / (jnp.square(1 - real) + jnp.square(imaginary)) / np.pi
+    angle = variance * imaginary
     return density, (angle + (1 - variance) * jnp.arctan2(imaginary, 1 - real)) / np.pi
 
 
@@ -149,6 +211,10 @@ def _smooth(variance: Array, log_x: Array) -> tuple[Array, Array]:
         nearby = jnp.square(u - 0.5) + jnp.square(v)
         return jnp.log1p(2 * u / nearby) / 2 + variance * (u - 0.5)
 
+    def residual(u: Array, v: Array) -> tuple[Array, Array]:
+        turned = variance * v - jnp.arctan2(v, jnp.square(u) + jnp.square(v) - 0.25)
+        return log_lambda(u, v) - mirrored, turned
+
     shape = jnp.broadcast_shapes(variance.shape, log_x.shape)
     largest = _bisect(square, jnp.zeros_like(variance), np.pi / variance)
     # The upper half, u > 0, has the lower one as its mirror image.
@@ -159,8 +225,9 @@ def _smooth(variance: Array, log_x: Array) -> tuple[Array, Array]:
         jnp.zeros(shape),
         jnp.broadcast_to(largest, shape),
     )
-    u = jnp.sqrt(jnp.maximum(square(v), 0.0))
-    u = jnp.where(upper, u, -u)
+    u = jax.lax.stop_gradient(jnp.sqrt(jnp.maximum(square(v), 0.0)))
+    w = _polish(residual, lambda w: variance - 1 / (jnp.square(w) - 0.25), jax.lax.complex(u, v))
+    u, v = jnp.where(upper, w.real, -w.real), w.imag
     return v / np.pi, (jnp.arctan2(v, u - 0.5) - variance * v * (u + 0.5)) / np.pi
 
 
@@ -169,7 +236,7 @@ def _checked(variance: ScalarLike) -> Array:
     value = jnp.asarray(variance, dtype=float)
     if concrete(variance):
         require(POSITIVE[0](np.asarray(value)), "variance", variance, POSITIVE[1])
-    return value
+    return jnp.where(jnp.isfinite(value) & (value > 0), value, jnp.nan)
 
 
 def bernoulli_limit(variance: ScalarLike) -> SpectralLimit:
@@ -178,7 +245,7 @@ def bernoulli_limit(variance: ScalarLike) -> SpectralLimit:
     edge = 1 + jnp.log(variance)
     mass = jnp.maximum(1 - variance, 0.0)
     atom = jnp.where(mass > 0, variance, jnp.nan)
-    zero = jnp.full_like(variance, -jnp.inf)
+    zero = jnp.where(jnp.isnan(variance), jnp.nan, -jnp.inf)
     return SpectralLimit(variance, zero, jnp.fmax(edge, atom), edge, atom, mass, _bernoulli)
 
 
@@ -194,18 +261,39 @@ def smooth_limit(variance: ScalarLike) -> SpectralLimit:
     )
 
 
+@struct
+class _Deviation:
+    """Of Y = X/E X - 1, X = φ'²: E Y², E Y³/E Y², E Y⁴/E Y², and the largest |Y| for |z| < CORE."""
+
+    variance: Array
+    skewness: Array
+    spread: Array
+    core: Array
+
+
 @elementwise()
-def _slope_moments(phi: Activation, q: ScalarLike) -> Array:
-    """Return E φ'², E φ'⁴ and E φ'⁶."""
-    return jnp.stack([phi.slope_moment(q, power) for power in (2, 4, 6)])
+def _deviation(phi: Activation, q: ScalarLike) -> _Deviation:
+    """Return how squared slopes deviate from their mean, NaN where that is unresolved.
+
+    X less its value next to 0 is integrated: so probabilities of 1e-240 are not lost.
+    """
+    rule = line_rule(q, phi.cuts())
+    x = jnp.square(phi.slope(jnp.sqrt(q) * rule.z))
+    still = jnp.square(phi.slope(jnp.asarray(NEAR_ZERO)))
+    apart = jnp.where(jnp.abs(x - still) <= ROUNDING * still, 0.0, x - still) / rule.mean(x)
+    y = apart - rule.mean(apart)
+    variance, third, fourth = (rule.mean(y**power) for power in (2, 3, 4))
+    core = jnp.where(jnp.abs(rule.z) < CORE, jnp.abs(apart), 0.0).max()
+    return _Deviation(variance, third / variance, fourth / variance, core)
 
 
 @dataclasses.dataclass(frozen=True)
 class SpectralClass:
     """The class of limits a family of networks belongs to as q -> 0.
 
-    `name` is "bernoulli", "smooth" or "none". `variance` and `skewness` are Var X̃ and
-    E (X̃ - 1)³/Var X̃ of the squared slopes X̃ = φ'²/E φ'² at variance `q`, by which it was decided.
+    `name` is "bernoulli", "smooth" or "none", and `why` says by what that was decided, or why it
+    could not be. `variance`, `skewness` and `spread` are E Y², E Y³/E Y² and E Y⁴/E Y² of
+    Y = φ'²/E φ'² - 1 at variance `q`, the smallest at which they are resolved; NaN if none is.
     """
 
     name: str
@@ -213,41 +301,66 @@ class SpectralClass:
     q: float
     variance: float
     skewness: float
+    spread: float
 
 
 def universality_class(phi: Activation, ensemble: Ensemble = "orthogonal") -> SpectralClass:
     """Return the class of limiting spectra of deep networks with activation φ as q -> 0.
 
-    It is told from the law of squared slopes at the smallest q at which that is resolved:
-    E (X̃ - 1)³/Var X̃ tends to -1 in the Bernoulli class and to 0 in the smooth one [1].
-    Parameters must be numbers.
+    It is told from φ' alone, at variances q from 1e20 down to 1e-40: quantities that must vanish
+    have to be small at the smallest q at which they are resolved, and to fall on the way there.
+    What does not pass is in no class. Parameters must be numbers.
     """
     require_single(phi)
     if ensemble not in S1:
         raise MeanFieldError(
             f"ensemble = {ensemble!r} is not legal; it must be 'gaussian' or 'orthogonal'"
         )
-    two, four, six = np.asarray(_slope_moments(phi, VARIANCES)).T
-    with np.errstate(all="ignore"):
-        variance = four / two**2 - 1
-        third = six / two**3 - 3 * four / two**2 + 2
-    if not np.isfinite(variance).any():
-        return SpectralClass("none", "φ jumps: E φ'² is infinite", np.nan, np.nan, np.nan)
-    if np.nanmax(variance) < RESOLVED:
-        why = "all slopes are equal: with orthogonal weights so are all singular values"
-        return SpectralClass("none", why, float(VARIANCES[-1]), 0.0, np.nan)
-    last = np.flatnonzero(variance >= RESOLVED)[-1]
-    measured = (float(VARIANCES[last]), float(variance[last]), float(third[last] / variance[last]))
-    skewness = measured[2]
+    nowhere = (np.nan,) * 4
+    if any(float(jump) for jump in phi.jumps()):
+        return SpectralClass("none", "φ jumps: E φ'² is infinite", *nowhere)
+    law = in_blocks(_deviation, phi, VARIANCES)
+    with np.errstate(invalid="ignore"):
+        floor = np.where(law.core == 0, FAINT, RESOLVED)
+        resolved = (law.variance >= floor) & np.isfinite(law.skewness) & np.isfinite(law.spread)
+    places = np.flatnonzero(resolved)
+    if not places.size:
+        if (law.variance == 0).all():
+            why = "all squared slopes are equal: with orthogonal weights so are singular values"
+            return SpectralClass("none", why, float(VARIANCES[-1]), 0.0, np.nan, np.nan)
+        return SpectralClass("none", "the law of φ'² is not resolved at any q", *nowhere)
+    last = places[-1]
+    values = (float(x[last]) for x in (VARIANCES, law.variance, law.skewness, law.spread))
+    q, variance, skewness, spread = measured = tuple(values)
+
+    def none(why: str) -> SpectralClass:
+        return SpectralClass("none", why, *measured)
+
     if ensemble == "gaussian":
-        why = "each layer of Gaussian weights adds at least 1 to Var λ/(E λ)²: s_max grows like √L"
-        return SpectralClass("none", why, *measured)
-    if variance[last] > SMALL:
-        why = "the relative variance of φ'² does not vanish as q -> 0: φ' jumps at 0"
-        return SpectralClass("none", why, *measured)
-    if abs(skewness + 1) <= CLOSE:
-        return SpectralClass("bernoulli", "φ' is constant where it is not 0", *measured)
-    if abs(skewness) <= CLOSE:
+        return none(
+            "each layer of Gaussian weights adds at least 1 to Var λ/(E λ)²: s_max grows like √L"
+        )
+    right, left = (float(phi.slope(jnp.asarray(x))) ** 2 for x in (NEAR_ZERO, -NEAR_ZERO))
+    if abs(right - left) > SAME * max(right, left):
+        return none(f"φ'² jumps at 0, from {left:.6g} to {right:.6g}")
+    if right <= NEAR_ZERO:
+        return none("φ'(0) = 0: the relative variance of φ'² does not vanish as q -> 0")
+    earlier = places[places <= last - DECADE]
+    if not earlier.size:
+        return none(f"only around q = {q:.3g} is the law of φ'² resolved: no limit can be seen")
+
+    def vanishes(x: np.ndarray) -> bool:
+        now, before = abs(x[last]), abs(x[earlier[-1]])
+        return bool(now <= NOTHING or (now <= CLOSE and now <= FALL * before))
+
+    if not vanishes(law.variance):
+        return none(f"the relative variance of φ'² is still {variance:.3g} at q = {q:.3g}")
+    if vanishes(law.skewness + 1):
+        why = "φ'² is constant except where it is about 0, with a vanishing probability"
+        return SpectralClass("bernoulli", why, *measured)
+    if vanishes(law.spread):
         return SpectralClass("smooth", "φ'² concentrates around its mean", *measured)
-    why = f"E (X̃ - 1)³/Var X̃ is {skewness:.3g} at q = {measured[0]:.3g}, close to neither -1 nor 0"
-    return SpectralClass("none", why, *measured)
+    return none(
+        f"at q = {q:.3g} E Y³/E Y² = {skewness:.3g}, E Y⁴/E Y² = {spread:.3g} of Y = φ'²/E φ'² - 1: "
+        "neither tends to -1, 1 nor to 0, 0"
+    )
