@@ -337,7 +337,7 @@ def _relu_distance(phi: Activation, form: Shape) -> float | None:
     gap = shape(phi - Relu())
     if gap.minimum is None or gap.maximum is None:
         return None
-    return max(-gap.minimum, gap.maximum)
+    return max(0.0, -gap.minimum, gap.maximum)
 
 
 def _initialisation(phi: Activation, own: Statistics) -> Initialisation:

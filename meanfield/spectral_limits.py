@@ -362,6 +362,7 @@ def universality_class(phi: Activation, ensemble: Ensemble = "orthogonal") -> Sp
     if vanishes(law.spread):
         return SpectralClass("smooth", "φ'² concentrates around its mean", *measured)
     return none(
-        f"at q = {q:.3g} E Y³/E Y² = {skewness:.3g}, E Y⁴/E Y² = {spread:.3g} of Y = φ'²/E φ'² - 1: "
+        f"Y = φ'²/E φ'² - 1 has E Y³/E Y² = {skewness:.3g}, E Y⁴/E Y² = {spread:.3g} at "
+        f"q = {q:.3g}: "
         "neither tends to -1, 1 nor to 0, 0"
     )

@@ -117,7 +117,7 @@ def test_moments_and_distribution(limit_of, variance):
     above = weights[::-1].cumsum()[::-1] - weights / 2 + atom
     np.testing.assert_allclose(limit.cdf(x), 1 - above, atol=1e-4)
     s = np.sqrt(x)
-    np.testing.assert_allclose(limit.singular_density(s), 2 * s * limit.density(x), rtol=1e-7)
+    np.testing.assert_allclose(limit.singular_density(s), 2 * s * limit.density(x), rtol=1e-6)
 
 
 @pytest.mark.parametrize("variance", VARIANCES[:-1])

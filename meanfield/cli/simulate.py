@@ -109,6 +109,7 @@ def simulate(
         record["widths"] = f"{len(chosen)} of {chosen[0]}"
     emit(record, as_json, f"{activation}: random networks")
     _print_rows(comparison)
+    print(_verdict(comparison, networks))
 
 
 def _widths(depth: int | None, width: int | None, widths: str | None) -> list[int]:
@@ -148,5 +149,17 @@ def _print_rows(comparison: "Comparison") -> None:
         table.add_row(shown, str(row.layer), *numbers, z)
         previous = row.quantity
     console().print(table)
+
+
+def _verdict(comparison: "Comparison", networks: int) -> str:
+    """Return what the largest z-score is worth."""
+    from scipy.stats import t
+
     worst = comparison.worst
-    print(f"largest |z|: {abs(worst.z):.2f}, {SYMBOLS[worst.quantity]} at layer {worst.layer}")
+    rows = sum(not math.isnan(row.z) for row in comparison.rows)
+    # At most: what happens in one row is not independent of what happens in the next.
+    chance = min(1.0, 2 * rows * float(t.sf(abs(worst.z), networks - 1)))
+    return (
+        f"largest |z|: {abs(worst.z):.2f}, {SYMBOLS[worst.quantity]} at layer {worst.layer}; "
+        f"chance has one as large in {100 * chance:.2g} % of such runs, or fewer"
+    )
