@@ -10,7 +10,7 @@ that depends on σ² alone, in two classes [1]. With M = E λ/(ζ - λ) and u = 
 On the real axis, where λρ(λ) = -Im M/π, both have closed forms. For (1), 0 < ϕ < π,
 
     λ = σ² (sin ϕ/ϕ) e^{ϕ cot ϕ},    u = (ϕ/σ²)(cot ϕ - i),
-    πP(> λ) = ϕ + (1 - σ²) arg(1 - ū),                                                    (3)
+    πP(> λ) = ϕ + (1 - σ²) arg(1 - u),                                                    (3)
 
 up to λ = eσ², and an atom of mass 1 - σ² at λ = e^{σ²} if σ² < 1. For (2), which is the law of free
 multiplicative Brownian motion, M = u - iv - 1/2 with u² = 1/4 - v² + v cot(σ²v),
