@@ -1,5 +1,6 @@
 """Spectra of Jacobians: published edges and densities, moments, atoms, and what is refused."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -59,6 +60,70 @@ def test_relu(ensemble, largest, moments):
     assert float(spectrum.cdf(0.0)) == pytest.approx(0.5, rel=1e-13)
     assert float(spectrum.cdf(-1.0)) == 0.0
     assert float(spectrum.density(50.0)) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("name", "ensemble", "largest"),
+    [
+        ("linear", "gaussian", [6.75, 9**9 / 8**8, 33**33 / 32**32, 129**129 / 128**128]),
+        ("relu", "gaussian", [11.0901699437, 43.5489788863, 173.9841922055, 695.8836874754]),
+        ("relu", "orthogonal", [4.0, 20.3719975763, 85.6222817893, 346.580044798]),
+    ],
+)
+def test_the_largest_of_piecewise_linear_networks(name, ensemble, largest):
+    """Published for L = 2, 8, 32, 128; (L + 1)^(L + 1)/L^L for linear networks."""
+    layer = mf.Dense(mf.activation(name), 1 if name == "linear" else np.sqrt(2), 0.0, ensemble)
+    spectra = mf.check(jacobian_spectrum(layer, 1.0, np.array([2.0, 8.0, 32.0, 128.0])))
+    np.testing.assert_allclose(spectra.lambda_max, largest, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("name", "q", "ensemble"),
+    [
+        ("gelu", 6.4341, "gaussian"),  # slopes down to e^-400, and a pile of them at the bound
+        ("gelu", 6.4341, "orthogonal"),
+        ("tanh", 1e-4, "orthogonal"),  # all slopes within 1e-4
+        ("tanh", 50.0, "orthogonal"),  # most of them below rounding
+        ("elu", 0.7, "orthogonal"),  # at L = 2 an atom is about to appear
+    ],
+)
+def test_hostile_laws_of_slopes(name, q, ensemble):
+    layer = mf.Dense(mf.activation(name), 1.0, 0.1, ensemble)
+    spectra = mf.check(jacobian_spectrum(layer, q, np.array([2.0, 3.0, 100.0, 1e4])))
+    np.testing.assert_allclose(spectra.mass, 1.0, atol=1e-7)
+    orders = np.arange(1, 3) * np.asarray(spectra.log_mean)[:, None]
+    exact = np.exp(np.asarray(spectra.log_moments)[:, :2] - orders)
+    np.testing.assert_allclose(spectra.density_moments[:, :2], exact, rtol=1e-6)
+    assert (np.asarray(spectra.below) < 0.2).all()
+
+
+def test_a_law_that_piles_up_is_not_resolved():
+    layer = mf.Dense(mf.activation("gelu"), 1.0, 0.1, "orthogonal")
+    spectrum = jacobian_spectrum(layer, 6.4341, 1.0)
+    assert spectrum.status == mf.Status.NOT_CONVERGED
+    assert np.isnan(spectrum.mass)
+    assert np.isnan(spectrum.cdf(1.0))
+    assert np.isnan(spectrum.quantile(0.5))
+
+
+def test_everything_broadcasts_and_can_be_traced():
+    """Over σw, a, q and depth; and inside jit."""
+    sigma_w, a = np.array([[1.0], [1.3]]), np.array([1.0, 2.0, 4.0])
+    layer = mf.Dense(mf.activation("shtanh", a=a), sigma_w, 0.1)
+    spectra = mf.check(jacobian_spectrum(layer, 0.8, 20.0))
+    assert spectra.lambda_max.shape == (2, 3)
+    assert spectra.density(np.ones((4, 5))).shape == (2, 3, 4, 5)
+    one = mf.check(jacobian_spectrum(mf.Dense(mf.activation("shtanh", a=2.0), 1.3, 0.1), 0.8, 20.0))
+    assert float(spectra.lambda_max[1, 1]) == pytest.approx(float(one.lambda_max), rel=1e-12)
+
+    @jax.jit
+    def largest(sigma_w):
+        layer = mf.Dense(mf.activation("hard_tanh"), sigma_w, 0.1, "orthogonal")
+        return jacobian_spectrum(layer, 0.5, 4.0).lambda_max
+
+    layer = mf.Dense(mf.activation("hard_tanh"), 1.2, 0.1, "orthogonal")
+    expected = float(jacobian_spectrum(layer, 0.5, 4.0).lambda_max)
+    assert float(largest(1.2)) == pytest.approx(expected, rel=1e-12)
 
 
 def test_an_orthogonal_hard_tanh_has_an_atom_at_the_top():

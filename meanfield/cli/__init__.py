@@ -351,7 +351,8 @@ def reproduce(
                 record = figures[figure_name]
                 _draw(record, dataset if record.data is None else record.data(), out / "figures")
             report(len(spec.figures), len(spec.figures))
-        print(f"wrote {len(spec.figures)} figures to {out / 'figures'}")
+        count = len(spec.figures)
+        print(f"wrote {count} figure{'s' * (count > 1)} to {out / 'figures'}")
     held = [report_check(check, checks[check].function(dataset)) for check in spec.checks]
     if not all(held):
         raise typer.Exit(1)

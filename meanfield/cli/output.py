@@ -25,9 +25,12 @@ def emit(record: dict[str, Any], as_json: bool, title: str) -> None:
         return
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", show_header=False)
+    table = Table(show_header=False)
     for key, value in record.items():
-        table.add_row(key, f"{value:.12g}" if isinstance(value, float) else str(value))
+        shown = f"{value:.12g}" if isinstance(value, float) else str(value)
+        table.add_row(key, "unknown" if value is None else shown)
+    # A title of its own would be wrapped to the width of the table.
+    print(title)
     console().print(table)
 
 
