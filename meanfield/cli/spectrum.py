@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import typer
 
 from meanfield.cli.inputs import critical_sigma_w, load_activation, shown_params
@@ -121,6 +120,8 @@ def _fixed_variance(layer: "Dense") -> float:
 
 def _numbers(found: "JacobianSpectrum") -> dict[str, Any]:
     """Return what is printed of a spectrum: NaN where it is not known, inf beyond 1e308."""
+    import numpy as np
+
     orders = np.arange(1, found.log_moments.size + 1)
     ratios = np.asarray(found.log_moments) - orders * float(found.log_mean)
     bands = np.asarray(found.log_support)
