@@ -2,11 +2,10 @@
 
 The Jacobian J = W_L D_L ... W_1 D_1 of a wide network, D_l the diagonal matrix of slopes, is a
 product of free matrices [1, 2]: see `meanfield.free_product` for the equations and their solution.
-The squared singular values λ have a continuous part, and atoms:
-
-- A squared slope X of 0 has its probability, the largest of all layers, as an atom at λ = 0.
-- With orthogonal weights, layers that have X = x_l with probability a_l give an atom of mass
-  Σ a_l - (L - 1), where that is positive, at Π σw² x_l.
+The squared singular values λ have a continuous part, and atoms. A squared slope X of 0 has its
+probability, the largest of all layers, as an atom at λ = 0. With orthogonal weights, layers that
+have X = x_l with probability a_l give an atom of mass Σ a_l - (L - 1), where that is positive, at
+Π σw² x_l.
 
 Moments come from the power series of the S-transforms (`meanfield.series`); the density must
 reproduce the first two, and its mass must be right, for a status of OK.
