@@ -17,6 +17,15 @@ import typer
 from meanfield.cli.cache import use_compilation_cache
 from meanfield.cli.describe import describe
 from meanfield.cli.inputs import load_activation, shown_params
+from meanfield.cli.options import (
+    ActivationArgument,
+    ActivationOption,
+    JsonOption,
+    KeepOption,
+    ParamOption,
+    PlotOption,
+    SigmaBOption,
+)
 from meanfield.cli.output import (
     activation_rows,
     config_rows,
@@ -47,18 +56,6 @@ app = typer.Typer(
 
 KINDS = ("activations", "observables", "figures", "configs")
 
-ActivationOption = Annotated[
-    str,
-    typer.Option("--activation", "-a", help="A name from `list activations`, or file.py:function."),
-]
-ActivationArgument = Annotated[
-    str, typer.Argument(help="A name from `list activations`, or file.py:function.")
-]
-ParamOption = Annotated[
-    list[str] | None, typer.Option("--param", "-p", help="A parameter, as name=value. Repeatable.")
-]
-SigmaBOption = Annotated[float, typer.Option("--sigma-b", help="Standard deviation of the biases.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON; NaN becomes null.")]
 OutOption = Annotated[Path, typer.Option("--out", "-o", help="Directory to write into.")]
 
 
@@ -271,11 +268,9 @@ def phase(
     sigma_b: Annotated[
         str, typer.Option("--sigma-b", help="Biases: start:stop:number.")
     ] = "0:1:31",
-    keep: Annotated[float, typer.Option("--keep", help="Dropout keeps a unit so often.")] = 1.0,
+    keep: KeepOption = 1.0,
     param: ParamOption = None,
-    plot: Annotated[
-        Path | None, typer.Option("--plot", help="Draw it into this .png, .pdf or .svg file.")
-    ] = None,
+    plot: PlotOption = None,
     data: Annotated[
         Path | None, typer.Option("--data", help="Write the dataset into this new .zarr.")
     ] = None,

@@ -1,5 +1,6 @@
 """What a user types, read: activations by name or from a file, and their parameters."""
 
+import dataclasses
 import importlib.util
 import math
 import sys
@@ -92,7 +93,20 @@ def shown_params(param: list[str] | None) -> dict[str, float]:
     return dict(pairs)
 
 
-def critical_sigma_w(layer: "Dense") -> float:
+def load_layer(
+    phi: "Activation", sigma_w: float | None, sigma_b: float, ensemble: str, keep: float
+) -> "Dense":
+    """Return the layer that options name: a critical one without --sigma-w."""
+    from meanfield.layers import Dense
+
+    # The constructor checks what the edge of chaos does not: the ensemble and `keep`.
+    layer = Dense(phi, 1.0 if sigma_w is None else sigma_w, sigma_b, ensemble, keep)  # pyright: ignore[reportArgumentType]
+    if sigma_w is not None:
+        return layer
+    return dataclasses.replace(layer, sigma_w=_critical_sigma_w(layer))
+
+
+def _critical_sigma_w(layer: "Dense") -> float:
     """Return the σw with which a layer is critical, whatever its own is."""
     from meanfield.criticality import edge_of_chaos
     from meanfield.errors import Status
@@ -106,3 +120,18 @@ def critical_sigma_w(layer: "Dense") -> float:
         )
     # V and χ1 know the variance of weights over `keep` alone.
     return float(critical.sigma_w) * math.sqrt(layer.keep)
+
+
+def fixed_variance(layer: "Dense") -> float:
+    """Return the variance q* that layers keep, the one that is reached from 1."""
+    from meanfield.errors import Status
+    from meanfield.fixedpoint import steady_state
+
+    state = steady_state(layer)
+    status = Status(int(state.status))
+    if status != Status.OK:
+        raise MeanFieldError(
+            f"--q must be given, or another --sigma-b: no variance is kept at sigma_w = "
+            f"{layer.sigma_w:g}, sigma_b = {layer.sigma_b:g} ({status.message})"
+        )
+    return float(state.q)

@@ -2,12 +2,21 @@
 
 import dataclasses
 import math
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from meanfield.cli.inputs import critical_sigma_w, load_activation, shown_params
+from meanfield.cli.inputs import load_activation, load_layer, shown_params
+from meanfield.cli.options import (
+    ActivationArgument,
+    EnsembleOption,
+    JsonOption,
+    KeepOption,
+    ParamOption,
+    PlotOption,
+    SigmaBOption,
+    SigmaWOption,
+)
 from meanfield.cli.output import check_drawing, console, emit, progress
 from meanfield.errors import MeanFieldError
 
@@ -20,16 +29,9 @@ SYMBOLS = {"q1": "q1", "q2": "q2", "c": "c", "gradient": "|δ|²", "m1": "m1", "
 
 
 def simulate(
-    activation: Annotated[
-        str, typer.Argument(help="A name from `list activations`, or file.py:function.")
-    ],
-    sigma_b: Annotated[
-        float, typer.Option("--sigma-b", help="Standard deviation of the biases.")
-    ] = 0.0,
-    sigma_w: Annotated[
-        float | None,
-        typer.Option("--sigma-w", help="That of the weights; by default the critical one."),
-    ] = None,
+    activation: ActivationArgument,
+    sigma_b: SigmaBOption = 0.0,
+    sigma_w: SigmaWOption = None,
     depth: Annotated[
         int | None, typer.Option("--depth", help=f"Number of layers, by default {DEPTH}.")
     ] = None,
@@ -39,10 +41,8 @@ def simulate(
     widths: Annotated[
         str | None, typer.Option("--widths", help="Widths N_0,N_1,...,N_L, instead of both.")
     ] = None,
-    ensemble: Annotated[
-        str, typer.Option("--ensemble", help="Weights: gaussian or orthogonal.")
-    ] = "gaussian",
-    keep: Annotated[float, typer.Option("--keep", help="Dropout keeps a unit so often.")] = 1.0,
+    ensemble: EnsembleOption = "gaussian",
+    keep: KeepOption = 1.0,
     q: Annotated[
         float | None,
         typer.Option("--q", help="Variance of the inputs; by default the fixed point."),
@@ -53,28 +53,19 @@ def simulate(
     memory: Annotated[
         str, typer.Option("--memory", help="What networks may take at once, as 512MiB.")
     ] = "1GiB",
-    param: Annotated[
-        list[str] | None,
-        typer.Option("--param", "-p", help="A parameter, as name=value. Repeatable."),
-    ] = None,
-    plot: Annotated[
-        Path | None, typer.Option("--plot", help="Draw it into this .png, .pdf or .svg file.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON; NaN becomes null.")] = False,
+    param: ParamOption = None,
+    plot: PlotOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Simulate random networks, and compare signals, gradients and Jacobians with the theory."""
     from meanfield.ensemble import compare_with_theory
     from meanfield.ensemble import simulate as simulate_networks
-    from meanfield.layers import Dense
 
     if plot:
         check_drawing(plot)
     phi = load_activation(activation, param)
     chosen = _widths(depth, width, widths)
-    if sigma_w is None:
-        # The constructor checks what the edge of chaos does not: the ensemble and `keep`.
-        sigma_w = critical_sigma_w(Dense(phi, 1.0, sigma_b, ensemble, keep))  # pyright: ignore[reportArgumentType]
-    layer = Dense(phi, sigma_w, sigma_b, ensemble, keep)  # pyright: ignore[reportArgumentType]
+    layer = load_layer(phi, sigma_w, sigma_b, ensemble, keep)
     with progress(f"{activation}: random networks", "networks") as report:
         simulation = simulate_networks(
             layer, chosen, q, c, networks=networks, seed=seed, memory=memory, report=report
@@ -89,7 +80,7 @@ def simulate(
     record: dict[str, Any] = {
         "activation": activation,
         **shown_params(param),
-        "sigma_w": sigma_w,
+        "sigma_w": layer.sigma_w,
         "sigma_b": sigma_b,
         "ensemble": ensemble,
         "keep": keep,

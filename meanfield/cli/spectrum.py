@@ -1,16 +1,24 @@
 """The command `meanfield spectrum`: how the singular values of a deep Jacobian are distributed."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from meanfield.cli.inputs import critical_sigma_w, load_activation, shown_params
+from meanfield.cli.inputs import fixed_variance, load_activation, load_layer, shown_params
+from meanfield.cli.options import (
+    ActivationArgument,
+    EnsembleOption,
+    JsonOption,
+    KeepOption,
+    ParamOption,
+    PlotOption,
+    SigmaBOption,
+    SigmaWOption,
+)
 from meanfield.cli.output import check_drawing, emit
-from meanfield.errors import MeanFieldError, Status
+from meanfield.errors import Status
 
 if TYPE_CHECKING:
-    from meanfield.layers import Dense
     from meanfield.spectrum import JacobianSpectrum
 
 QUANTILES = (0.1, 0.5, 0.9)
@@ -37,52 +45,34 @@ PAIRS = {
 
 
 def spectrum(
-    activation: Annotated[
-        str, typer.Argument(help="A name from `list activations`, or file.py:function.")
-    ],
-    sigma_b: Annotated[
-        float, typer.Option("--sigma-b", help="Standard deviation of the biases.")
-    ] = 0.0,
-    sigma_w: Annotated[
-        float | None,
-        typer.Option("--sigma-w", help="That of the weights; by default the critical one."),
-    ] = None,
+    activation: ActivationArgument,
+    sigma_b: SigmaBOption = 0.0,
+    sigma_w: SigmaWOption = None,
     depth: Annotated[float, typer.Option("--depth", help="Number of layers.")] = 8,
-    ensemble: Annotated[
-        str, typer.Option("--ensemble", help="Weights: gaussian or orthogonal.")
-    ] = "gaussian",
-    keep: Annotated[float, typer.Option("--keep", help="Dropout keeps a unit so often.")] = 1.0,
+    ensemble: EnsembleOption = "gaussian",
+    keep: KeepOption = 1.0,
     q: Annotated[
         float | None,
         typer.Option("--q", help="Variance of pre-activations; by default the fixed point."),
     ] = None,
-    param: Annotated[
-        list[str] | None,
-        typer.Option("--param", "-p", help="A parameter, as name=value. Repeatable."),
-    ] = None,
-    plot: Annotated[
-        Path | None, typer.Option("--plot", help="Draw it into this .png, .pdf or .svg file.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON; NaN becomes null.")] = False,
+    param: ParamOption = None,
+    plot: PlotOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Find the spectrum of a deep network's Jacobian: singular values, atoms, edges, moments."""
-    from meanfield.layers import Dense
     from meanfield.spectrum import jacobian_spectrum
 
     if plot:
         check_drawing(plot)
     phi = load_activation(activation, param)
-    if sigma_w is None:
-        # The constructor checks what the edge of chaos does not: the ensemble and `keep`.
-        sigma_w = critical_sigma_w(Dense(phi, 1.0, sigma_b, ensemble, keep))  # pyright: ignore[reportArgumentType]
-    layer = Dense(phi, sigma_w, sigma_b, ensemble, keep)  # pyright: ignore[reportArgumentType]
-    q = _fixed_variance(layer) if q is None else q
+    layer = load_layer(phi, sigma_w, sigma_b, ensemble, keep)
+    q = fixed_variance(layer) if q is None else q
     found = jacobian_spectrum(layer, q, depth)
     status = Status(int(found.status))
     record: dict[str, Any] = {
         "activation": activation,
         **shown_params(param),
-        "sigma_w": sigma_w,
+        "sigma_w": layer.sigma_w,
         "sigma_b": sigma_b,
         "ensemble": ensemble,
         "keep": keep,
@@ -103,19 +93,6 @@ def spectrum(
     if not as_json:
         record = _lines(record)
     emit(record, as_json, f"{activation}: {status.message}")
-
-
-def _fixed_variance(layer: "Dense") -> float:
-    from meanfield.fixedpoint import steady_state
-
-    state = steady_state(layer)
-    status = Status(int(state.status))
-    if status != Status.OK:
-        raise MeanFieldError(
-            f"--q must be given: the variance has no fixed point at sigma_w = {layer.sigma_w:g}, "
-            f"sigma_b = {layer.sigma_b:g} ({status.message})"
-        )
-    return float(state.q)
 
 
 def _numbers(found: "JacobianSpectrum") -> dict[str, Any]:

@@ -67,13 +67,7 @@ def figure(
     def decorator(draw: Draw) -> Draw:
         @functools.wraps(draw)
         def checked(data: xr.Dataset) -> Drawing:
-            missing = [need for need in needs if need not in data.variables]
-            if missing:
-                known = ", ".join(sorted(map(str, data.variables))) or "nothing"
-                raise MeanFieldError(
-                    f"figure {name!r} shows {', '.join(missing)}, which the dataset lacks; "
-                    f"it has {known}"
-                )
+            require_variables(data, needs, f"figure {name!r}")
             with style.house():
                 return draw(data)
 
@@ -81,6 +75,16 @@ def figure(
         return checked
 
     return decorator
+
+
+def require_variables(dataset: xr.Dataset, needs: tuple[str, ...], what: str) -> None:
+    """Raise `MeanFieldError` if a dataset lacks what a drawing shows."""
+    missing = [name for name in needs if name not in dataset.variables]
+    if missing:
+        known = ", ".join(sorted(map(str, dataset.variables))) or "nothing"
+        raise MeanFieldError(
+            f"{what} shows {', '.join(missing)}, which the dataset lacks; it has {known}"
+        )
 
 
 def study(paper: str, function: str) -> Callable[..., xr.Dataset]:

@@ -45,10 +45,7 @@ def densities(dataset: xr.Dataset) -> Figure:
                 style.stems(right, one["atom_log_s"], one["atom_mass"], color)
         ax.set(xlim=REACH, ylim=SHOWN, yscale="log")
         ax.set(xlabel=r"$\log\,s$", ylabel=r"$\rho(\log\,s)$")
-    handles = [
-        Line2D([], [], color=color, label=rf"$L={depth}$")
-        for depth, color in zip(depths, colors, strict=True)
-    ]
+    handles = style.depth_handles(depths, colors)
     fig.legend(handles=handles, loc="outside upper center", ncols=len(handles))
     return fig
 

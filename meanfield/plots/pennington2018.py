@@ -88,10 +88,7 @@ def limits(dataset: xr.Dataset) -> Figure:
         row[0].set_ylabel(TITLES.get(str(name), str(name)) + "\n" + r"$\rho(s)$")
     for ax in axes[-1]:
         ax.set_xlabel(r"$s$")
-    handles = [
-        Line2D([], [], color=color, label=rf"$L={style.number(float(depth))}$")
-        for depth, color in zip(dataset["depth"], colors, strict=True)
-    ]
+    handles = style.depth_handles(dataset["depth"], colors)
     handles.append(Line2D([], [], color=style.BLACK, linestyle=(0, (5, 2)), label=r"$L\to\infty$"))
     handles.append(Line2D([], [], color=style.VERMILLION, marker="D", label="atom of the limit"))
     fig.legend(handles=handles, loc="outside upper center", ncols=len(handles))

@@ -18,8 +18,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from meanfield.errors import MeanFieldError
 from meanfield.plots import style
+from meanfield.plots.base import require_variables
 
 NEEDS = ("theory", "mean", "error", "z", "quantity", "layer", "width")
 # Symbol, colour, marker, and how far beside its layer a point stands, in parts of their distance.
@@ -50,9 +50,7 @@ def draw_simulation(dataset: xr.Dataset) -> Figure:
 
     Raises `MeanFieldError` for a dataset that lacks what it shows.
     """
-    missing = [name for name in NEEDS if name not in dataset.variables]
-    if missing:
-        raise MeanFieldError(f"a simulation shows {', '.join(missing)}, which the dataset lacks")
+    require_variables(dataset, NEEDS, "a simulation")
     with style.house():
         return _draw(dataset)
 

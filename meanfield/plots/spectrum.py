@@ -9,8 +9,8 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from meanfield.errors import MeanFieldError
 from meanfield.plots import style
+from meanfield.plots.base import require_variables
 
 NEEDS = ("log_s", "log_density", "distribution", "atom_log_s", "atom_mass")
 # Densities may grow without bound at the ends: axes fit what is this far inside.
@@ -23,9 +23,7 @@ def draw_spectrum(dataset: xr.Dataset) -> Figure:
 
     Raises `MeanFieldError` for a dataset that lacks what it shows.
     """
-    missing = [name for name in NEEDS if name not in dataset.variables]
-    if missing:
-        raise MeanFieldError(f"a spectrum shows {', '.join(missing)}, which the dataset lacks")
+    require_variables(dataset, NEEDS, "a spectrum")
     with style.house():
         return _draw(dataset)
 

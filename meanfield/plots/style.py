@@ -14,6 +14,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 # Inches: the text width of a two-column page, and of one column.
 WIDE, NARROW = 7.0, 4.6
@@ -153,6 +154,14 @@ def stems(axis: Axes, places: Any, masses: Any, color: str) -> None:
     """Draw atoms as stems as high as their masses."""
     axis.vlines(places, 0, masses, color=color, linewidth=1.8)
     axis.plot(places, masses, "D", color=color, zorder=5)
+
+
+def depth_handles(depths: Any, colors: list[str]) -> list[Line2D]:
+    """Return the entries of a legend that names depths by their colours."""
+    return [
+        Line2D([], [], color=color, label=rf"$L={number(float(depth))}$")
+        for depth, color in zip(depths, colors, strict=True)
+    ]
 
 
 def identity(ax: Axes, low: float, high: float, label: str = "identity") -> None:

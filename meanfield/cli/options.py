@@ -1,0 +1,28 @@
+"""Options that several commands have, with what their help says."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+ActivationOption = Annotated[
+    str,
+    typer.Option("--activation", "-a", help="A name from `list activations`, or file.py:function."),
+]
+ActivationArgument = Annotated[
+    str, typer.Argument(help="A name from `list activations`, or file.py:function.")
+]
+ParamOption = Annotated[
+    list[str] | None, typer.Option("--param", "-p", help="A parameter, as name=value. Repeatable.")
+]
+SigmaBOption = Annotated[float, typer.Option("--sigma-b", help="Standard deviation of the biases.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON; NaN becomes null.")]
+SigmaWOption = Annotated[
+    float | None,
+    typer.Option("--sigma-w", help="That of the weights; by default the critical one."),
+]
+EnsembleOption = Annotated[str, typer.Option("--ensemble", help="Weights: gaussian or orthogonal.")]
+KeepOption = Annotated[float, typer.Option("--keep", help="Dropout keeps a unit so often.")]
+PlotOption = Annotated[
+    Path | None, typer.Option("--plot", help="Draw it into this .png, .pdf or .svg file.")
+]
