@@ -86,7 +86,11 @@ def phase_diagram(
     data = {name: (dims, values[name], attributes(*labels)) for name, labels in VARIABLES.items()}
     data["status"] = (dims, values["status"], status_attributes())
     coords = {name: (name, axis, attributes(*STATE[name])) for name, axis in axes.items()}
-    attrs = {"title": f"Phase diagram of {type(phi).__name__}", "keep": float(keep)}
+    attrs = {
+        "title": f"Phase diagram of {type(phi).__name__}",
+        "keep": float(keep),
+        "q0": float(q0),
+    }
     return xr.Dataset(data, coords, attrs)
 
 

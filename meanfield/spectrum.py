@@ -62,8 +62,9 @@ SNAP = 1e-5
 BORDERLINE, HIDDEN = 1e-3, 1e-5
 # Logarithms of λ that differ by less are equal.
 SAME = 1e-13
-# Cells of the grid are halved until mass, mean and second moment are right to this, or as often.
-ENOUGH, HALVINGS = 2e-9, 96
+# Cells of the grid are halved until moments of these orders are right to this, or as often.
+ORDERS_RIGHT = np.array([0, 1, 2, ORDER])
+ENOUGH, HALVINGS = np.array([2e-9, 2e-9, 2e-9, 1e-7]), 96
 # Mass and moments of the density must come out right to this.
 TOLERANCE = 1e-6
 # Room for zeros of φ' and φ''; if traced, there is room for this many.
@@ -338,7 +339,7 @@ def _spectrum(
     low, high, gaps = _outline(stack, masses[0], places[1:])
     cut = jnp.where(borderline, HIDDEN * stack.width, 0.0)
     atoms = (places, masses)
-    grid = _on_grid(stack, start, (low, high, gaps), cut, atoms, exact[1], single == "yes")
+    grid = _on_grid(stack, start, (low, high, gaps), cut, atoms, exact, single == "yes")
     log_x = jnp.where(grid.cells.weights > 0, grid.cells.x, jnp.nan).ravel()
     order = jnp.argsort(log_x)
     layers = stack.count.shape[0]
@@ -462,10 +463,10 @@ def _on_grid(
     outline: tuple[Array, Array, Array],
     cut: Array,
     atoms: tuple[Array, Array],
-    second: Array,
+    exact: Array,
     single: bool,
 ) -> Grid:
-    """Return the density on a grid that resolves its mass, mean and second moment.
+    """Return the density on a grid that resolves its mass and its `exact` moments.
 
     The first rounds look for the λ below which lies `FLOOR`. What is not resolved counts as
     nothing: mass and moments tell whether that matters. The grid ends `cut` below the support; if
@@ -483,8 +484,15 @@ def _on_grid(
     def cells_above(floor: Array) -> Cells:
         return Cells.of(bands(floor), HALVINGS, carried=2 * layers)
 
+    log_exact = jnp.append(0.0, jnp.log(exact))[ORDERS_RIGHT]
+    # What overflows is not waited for.
+    attainable = jnp.where(jnp.isfinite(log_exact), ENOUGH, jnp.inf)
+
     def scale(log_x: Array) -> Array:
-        return jnp.stack([jnp.ones_like(log_x), jnp.exp(log_x), jnp.exp(2 * log_x) / second])
+        """Return what has an integral of 1, over the tolerance that it has."""
+        units = log_exact + jnp.log(attainable)
+        orders, log_unit = (v.reshape(-1, *(1,) * log_x.ndim) for v in (ORDERS_RIGHT, units))
+        return jnp.exp(jnp.where(orders > 0, orders * log_x, 0.0) - log_unit)
 
     of_atoms = jnp.where(masses > 0, scale(places) * masses, 0.0).sum(axis=1)
     upper = jnp.where(places >= top, masses, 0.0).sum()
@@ -493,7 +501,8 @@ def _on_grid(
 
     def goes_on(grid: Grid) -> Array:
         sums = grid.cells.integrals(scale) + of_atoms + scale(high - cut / 3) * grid.hidden
-        right = (jnp.abs(sums.at[0].add(grid.below) - 1) <= ENOUGH).all()
+        sums = sums.at[0].add(grid.below / attainable[0])
+        right = (jnp.abs(sums - 1 / attainable) <= 1).all()
         return (grid.round < FLOOR_ROUNDS) | ~right & (grid.round < FLOOR_ROUNDS + HALVINGS)
 
     def round_(grid: Grid) -> Grid:

@@ -8,7 +8,8 @@ nor the distance to a neighbour is lost. Where activations have such points sort
                       the depth: the point is q = 0 (tanh, sin, ELU)
     half-stable       q = 0 repels; V'(q) = 1 further along the edge, at K* > 0, which attracts
                       from one side (GELU, swish, mish)
-    none              no such point (sigmoid), or no edge at all (softplus, S-ReLU)
+    none              no such point (sigmoid), only a q = 0 that repels (TanhExp), or no edge at
+                      all (softplus, S-ReLU)
 
 An edge of chaos may exist without such a point: there χ1 = 1 but V' < 1. It does not exist where
 q E φ'² < E φ² for every q. Of φ >= 0 with φ >= x φ' (convex smoothings of ReLU) this is a theorem:
@@ -99,6 +100,8 @@ def classify(phi: Activation) -> Verdict:
     side = "below" if stable else "above"
     first = np.exp(CURVE_GRID[exists.argmax()])
     ends = ", ".join(f"q = {float(q):.12g}" for q in line.ends.q)
+    if line.ends.q.size and line.ends.q[0] == 0:
+        ends += f", σw = {float(line.ends.sigma_w[0]):.12g}: critical, but small variances grow"
     where = f"it reaches σb = 0 at {ends}" if ends else f"it is found from q = {first:.3g}"
     why = f"V' stays {side} 1 along the edge; {where}"
     return Verdict("none", *NOWHERE, True, why, smooth, stable)

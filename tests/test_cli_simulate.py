@@ -89,7 +89,7 @@ def test_mistakes_are_one_line_and_write_nothing(tmp_path, capsys, monkeypatch):
         (("tanh", "--width", 0), "--width 0 is not legal"),
         (("tanh", "--widths", "3,x"), "--widths '3,x' is not legal"),
         (("tanh", "--widths", "3,4", "--depth", 2), "--depth and --width"),
-        (("tanh", "--widths", "3"), "widths = (3,) is not legal"),
+        (("tanh", "--widths", "3"), "--widths '3' is not legal"),
         (("tanh", "--ensemble", "unitary"), "ensemble = 'unitary' is not legal"),
         (("tanh", "--keep", 0), "keep = 0.0 is not legal"),
         (("tanh", "--sigma-b", -1), "sigma_b = -1.0 is not legal"),

@@ -247,6 +247,12 @@ def test_all_problems_are_reported_at_once(tmp_path):
     with pytest.raises(MeanFieldError) as caught:
         mf.load_config(write(tmp_path, text))
     assert len(str(caught.value).splitlines()) == 3
+    axes = "[axes]\nsigma_w = -1\nweight_variance = 2\nsigma_b = [2, 1]\n"
+    with pytest.raises(MeanFieldError) as caught:
+        mf.load_config(write(tmp_path, 'activations = ["tanhh"]\n' + axes))
+    lines = str(caught.value).splitlines()
+    for line, words in zip(lines, ("tanhh", "negative", "ascend", "not both"), strict=True):
+        assert words in line
 
 
 def test_unknown_config_offers_near_names(tmp_path):

@@ -24,6 +24,7 @@ from meanfield.cli.options import (
     KeepOption,
     ParamOption,
     PlotOption,
+    Q0Option,
     SigmaBOption,
 )
 from meanfield.cli.output import (
@@ -147,7 +148,8 @@ def point(
     sigma_w: Annotated[float, typer.Option("--sigma-w", help="Standard deviation of weights.")],
     sigma_b: SigmaBOption = 0.0,
     param: ParamOption = None,
-    q0: Annotated[float, typer.Option("--q0", help="Variance of the first layer.")] = 1.0,
+    q0: Q0Option = 1.0,
+    keep: KeepOption = 1.0,
     as_json: JsonOption = False,
 ) -> None:
     """Describe one network: its fixed variance, χ₁, the limit of correlations, moments."""
@@ -157,7 +159,7 @@ def point(
 
     phi = load_activation(activation, param)
     require(math.isfinite(q0) and q0 > 0, "q0", q0, "a finite variance > 0")
-    layer = Dense(phi, sigma_w, sigma_b)
+    layer = Dense(phi, sigma_w, sigma_b, keep=keep)
     state = steady_state(layer, q0)
     limit = correlation_fixed_point(layer, q0)
     solved = int(state.status) == Status.OK
@@ -168,6 +170,8 @@ def point(
         **shown_params(param),
         "sigma_w": sigma_w,
         "sigma_b": sigma_b,
+        "keep": keep,
+        "q0": q0,
         "q": float(state.q),
         "slope": float(state.slope),
         "chi": float(state.chi),
@@ -175,15 +179,18 @@ def point(
         "epsilon": float(limit.epsilon),
         "correlation_slope": float(limit.slope),
         "moment_ratio": float(mu2 / mu1**2),
-        "phase": _phase(float(state.chi)),
+        "phase": _phase(float(state.chi), keep),
         "status": status.name,
     }
-    emit(record, as_json, f"{activation}: {status.message}")
+    other = "; from another --q0 it may not" if status == Status.DIVERGES else ""
+    emit(record, as_json, f"{activation}: {status.message}{other}")
 
 
-def _phase(chi: float) -> str | None:
+def _phase(chi: float, keep: float) -> str | None:
     if math.isnan(chi):
         return None
+    if keep < 1:
+        return "none: with dropout c* < 1"
     return "edge" if abs(chi - 1) < 1e-9 else "ordered" if chi < 1 else "chaotic"
 
 
@@ -268,6 +275,7 @@ def phase(
     sigma_b: Annotated[
         str, typer.Option("--sigma-b", help="Biases: start:stop:number.")
     ] = "0:1:31",
+    q0: Q0Option = 1.0,
     keep: KeepOption = 1.0,
     param: ParamOption = None,
     plot: PlotOption = None,
@@ -279,7 +287,7 @@ def phase(
     """Compute the phase diagram of an activation over σw and σb; draw or keep it."""
     from meanfield.cli.phase import phase_command
 
-    phase_command(activation, sigma_w, sigma_b, keep, param, plot, data, as_json)
+    phase_command(activation, sigma_w, sigma_b, q0, keep, param, plot, data, as_json)
 
 
 @app.command()
@@ -292,12 +300,16 @@ def figure(
 ) -> None:
     """Draw a figure as PDF and PNG; without --data its data are computed."""
     from meanfield.plots import figures
+    from meanfield.plots.base import require_variables
     from meanfield.sweep import load_config, open_results
 
     record = figures[name]
+    given = None if data is None else open_results(data)
+    if given is not None:
+        require_variables(given, record.needs, f"figure {name!r}")
     _check_writable(out)
-    if data is not None:
-        dataset = open_results(data)
+    if given is not None:
+        dataset = given
     elif record.data is not None:
         dataset = record.data()
     else:

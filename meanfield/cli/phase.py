@@ -15,6 +15,7 @@ def phase_command(
     activation: str,
     sigma_w: str,
     sigma_b: str,
+    q0: float,
     keep: float,
     param: list[str] | None,
     plot: Path | None,
@@ -24,8 +25,12 @@ def phase_command(
     """Run the command with the options as they were typed."""
     phi = load_activation(activation, param)
     axes = [_axis("--sigma-w", sigma_w), _axis("--sigma-b", sigma_b)]
-    if axes[0].size * axes[1].size > MAX_GRID:
-        raise MeanFieldError(f"the grid has more than {MAX_GRID} points; take fewer")
+    size = axes[0].size * axes[1].size
+    if size > MAX_GRID:
+        raise MeanFieldError(
+            f"--sigma-w {sigma_w} and --sigma-b {sigma_b} make {size} points; "
+            f"at most {MAX_GRID} are legal"
+        )
     if plot:
         check_drawing(plot)
     if plot and min(axis.size for axis in axes) < 2:
@@ -35,7 +40,7 @@ def phase_command(
     if data:
         check_place(data)
 
-    diagram = with_edge(phase_diagram(phi, *axes, keep=keep), phi, keep)
+    diagram = with_edge(phase_diagram(phi, *axes, keep=keep, q0=q0), phi, keep)
     diagram.attrs["activation"] = activation
     if data:
         diagram.to_zarr(data, zarr_format=3, consolidated=False)
@@ -48,10 +53,12 @@ def phase_command(
     record = {
         "activation": activation,
         **shown_params(param),
+        "q0": q0,
         "keep": keep,
         "points": int(diagram["status"].size),
-        "ordered": int((chi < 1).sum()),
-        "chaotic": int((chi > 1).sum()),
+        # With dropout there is no order: c = 1 is not fixed.
+        "ordered" if keep == 1 else "chi_below_1": int((chi < 1).sum()),
+        "chaotic" if keep == 1 else "chi_above_1": int((chi > 1).sum()),
         **{Status(int(code)).name: int(n) for code, n in zip(codes, counts, strict=True)},
     }
     for name, path in (("plot", plot), ("data", data)):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from meanfield.cli.inputs import load_activation, load_layer, shown_params
+from meanfield.cli.inputs import fixed_variance, load_activation, load_layer, shown_params
 from meanfield.cli.options import (
     ActivationArgument,
     EnsembleOption,
@@ -66,6 +66,7 @@ def simulate(
     phi = load_activation(activation, param)
     chosen = _widths(depth, width, widths)
     layer = load_layer(phi, sigma_w, sigma_b, ensemble, keep)
+    q = fixed_variance(layer) if q is None else q
     with progress(f"{activation}: random networks", "networks") as report:
         simulation = simulate_networks(
             layer, chosen, q, c, networks=networks, seed=seed, memory=memory, report=report
@@ -116,11 +117,15 @@ def _widths(depth: int | None, width: int | None, widths: str | None) -> list[in
             "--widths says what --depth and --width do; give the one or the others"
         )
     try:
-        return [int(part) for part in widths.split(",")]
-    except ValueError as error:
+        chosen = [int(part) for part in widths.split(",")]
+    except ValueError:
+        chosen = []
+    if len(chosen) < 2 or min(chosen) < 1:
         raise MeanFieldError(
-            f"--widths {widths!r} is not legal; it must be integers with commas, as 300,400,500"
-        ) from error
+            f"--widths {widths!r} is not legal; it must be two or more integers >= 1 with commas, "
+            "as 300,400,500"
+        )
+    return chosen
 
 
 def _print_rows(comparison: "Comparison") -> None:

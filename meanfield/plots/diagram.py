@@ -24,7 +24,7 @@ DEPTHS = (3, 10, 30)
 # V' further above 1 than this is drawn as unstable.
 STEADY = 1e-9
 MARKS = {
-    Status.DIVERGES: ("variance diverges", "x"),
+    Status.DIVERGES: ("variance diverges from $q_0={q0:g}$", "x"),
     Status.NONFINITE: ("variance overflows", "x"),
     Status.VANISHES: ("variance vanishes", "."),
     Status.NOT_CONVERGED: ("not resolved", "+"),
@@ -49,13 +49,13 @@ def _draw(dataset: xr.Dataset) -> Figure:
     fig = style.canvas(style.NARROW + 0.8, 3.8)
     ax = fig.subplots()
     sigma_w, sigma_b = dataset["sigma_w"], dataset["sigma_b"]
+    whole = dataset.attrs.get("keep", 1.0) == 1
     ax.set(xlim=(sigma_w[0], sigma_w[-1]), ylim=(sigma_b[0], sigma_b[-1]))
     ax.set(xlabel=r"$\sigma_w$", ylabel=r"$\sigma_b$")
     chi = dataset["chi"].transpose("sigma_b", "sigma_w")
     if np.isfinite(chi).any():
-        _colour(fig, ax, chi)
+        _colour(fig, ax, chi, r"   (order $<1<$ chaos)" if whole else "")
     # The rate 1/ξ passes through 0 on the edge, where ξ itself is infinite. With dropout it is not.
-    whole = dataset.attrs.get("keep", 1.0) == 1
     rate = (np.sign(chi - 1) if whole else 1.0) / dataset["xi_c"].transpose("sigma_b", "sigma_w")
     levels = [-1 / d for d in DEPTHS] + [1 / d for d in DEPTHS[::-1]]
     if (rate > levels[0]).any() and (rate < levels[-1]).any():
@@ -66,13 +66,14 @@ def _draw(dataset: xr.Dataset) -> Figure:
     _mark_unsolved(ax, dataset)
     _draw_edge(ax, dataset)
     name = dataset.attrs.get("activation", "")
-    ax.set_title(f"phase diagram of {name}" if name else "phase diagram")
+    title = f"phase diagram of {name}" if name else "phase diagram"
+    ax.set_title(title if whole else f"{title}, dropout keeps {dataset.attrs['keep']:g}")
     if ax.get_legend_handles_labels()[0]:
         fig.legend(loc="outside lower center", ncols=3)
     return fig
 
 
-def _colour(fig: Figure, ax: Axes, chi: xr.DataArray) -> None:
+def _colour(fig: Figure, ax: Axes, chi: xr.DataArray, sides: str) -> None:
     steps = np.log(chi.where(chi > 0)) / np.log(CHI_RATIO)
     low, high = int(np.floor(steps.min())), int(np.ceil(steps.max()))
     # Equal steps on both sides of 1; what is far below counts as the last of them.
@@ -85,8 +86,7 @@ def _colour(fig: Figure, ax: Axes, chi: xr.DataArray) -> None:
         chi["sigma_w"], chi["sigma_b"], chi, shading="nearest", cmap=cmap, norm=norm
     )
     ticks = [tick for tick in CHI_TICKS if levels[0] <= tick <= levels[-1]]
-    label = r"$\chi_1$   (order $<1<$ chaos)"
-    bar = fig.colorbar(filled, ax=ax, ticks=ticks, label=label, extend="both")
+    bar = fig.colorbar(filled, ax=ax, ticks=ticks, label=rf"$\chi_1${sides}", extend="both")
     bar.ax.set_yticklabels([style.number(tick) for tick in ticks])
     bar.minorticks_off()
 
@@ -98,7 +98,8 @@ def _mark_unsolved(ax: Axes, dataset: xr.Dataset) -> None:
         if there.size:
             where = there["sigma_w"], there["sigma_b"]
             colour = style.GREY if code == Status.VANISHES else style.VERMILLION
-            ax.plot(*where, marker, color=colour, markersize=3, clip_on=False, label=label)
+            shown = label.format(q0=dataset.attrs.get("q0", 1.0))
+            ax.plot(*where, marker, color=colour, markersize=3, clip_on=False, label=shown)
 
 
 def _draw_edge(ax: Axes, dataset: xr.Dataset) -> None:

@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.contour import ContourSet
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from matplotlib.tri import Triangulation
 
 from meanfield.errors import Status
@@ -86,7 +87,9 @@ def label_contours(ax: Axes, contours: ContourSet, names: Mapping[float, str]) -
         points = points[(x > left) & (x < right) & (y > bottom) & (y < top)]
         if len(points):
             middles.append(tuple(points[len(points) // 2]))
-    ax.clabel(contours, fmt=dict(names), fontsize=8, manual=middles)
+    labels = ax.clabel(contours, fmt=dict(names), fontsize=8, manual=middles, zorder=6)
+    for label in labels or ():
+        label.set_path_effects([withStroke(linewidth=1.5, foreground="white")])
 
 
 def name_phases(ax: Axes, ordered: str, chaotic: str, height: float = 0.82) -> None:
@@ -112,10 +115,11 @@ def phase_diagram(dataset: xr.Dataset) -> Figure:
         dataset[name].transpose("bias_variance", "weight_variance")
         for name in ("correlation_limit", "chi", "q")
     )
-    # Without biases the variance vanishes where χ1 < 1, and the sweep has no number there. q* and
-    # χ1 are continuous in the bias variance: q* is 0, and the next row stands in for χ1.
+    # Without biases the variance vanishes up to a weight variance where χ1 = 1, and the sweep has
+    # no number there. At q* = 0, χ1 = σw² φ'(0)² is proportional to it.
     vanishes = dataset["status"] == Status.VANISHES
-    q, chi = q.where(~vanishes, 0.0), chi.where(~vanishes, chi.shift(bias_variance=-1))
+    ends = weight.where(vanishes.any("bias_variance")).max()
+    q, chi = q.where(~vanishes, 0.0), chi.where(~vanishes, weight / ends)
     fig = style.canvas(style.WIDE, 3.2)
     left, right = fig.subplots(1, 2, sharey=True)
     for ax in (left, right):

@@ -10,7 +10,8 @@
     bias_variance = { start = 1e-4, stop = 1, num = 9, spacing = "log" }
 
 Axes are sigma_w or weight_variance = σw², sigma_b or bias_variance = σb², and parameters that
-all activations share. Unknown keys are refused, and all problems are reported at once.
+all activations share. Unknown keys are refused. All problems with keys and values are reported at
+once; only when there are none, whether they fit together is looked at.
 """
 
 import difflib
@@ -86,6 +87,10 @@ Axis = Annotated[
 ]
 
 
+def _values(axis: Axis) -> np.ndarray:
+    return axis.values() if isinstance(axis, Range) else np.atleast_1d(np.asarray(axis, float))
+
+
 class ActivationSpec(BaseModel):
     """An activation with fixed parameters; keys besides `name` are parameters."""
 
@@ -132,10 +137,19 @@ class SweepSpec(Strict):
 
     @field_validator("axes")
     @classmethod
-    def _lists_ascend(cls, axes: dict[str, Axis]) -> dict[str, Axis]:
+    def _are_legal_axes(cls, axes: dict[str, Axis]) -> dict[str, Axis]:
+        problems = []
         for name, axis in axes.items():
-            if isinstance(axis, tuple) and np.any(np.diff(axis) <= 0):
-                raise ValueError(f"{name} = {list(axis)} must ascend")
+            values = _values(axis)
+            if np.any(np.diff(values) <= 0):
+                problems.append(f"{name} = {values.tolist()} must ascend")
+            if name in (*WEIGHT_AXES, *BIAS_AXES) and values.min() < 0:
+                problems.append(f"{name} = {values.min():g} must not be negative")
+        for one, other in (WEIGHT_AXES, BIAS_AXES):
+            if one in axes and other in axes:
+                problems.append(f"give {one} or {other}, not both")
+        if problems:
+            raise ValueError("\n".join(problems))
         return axes
 
     @field_validator("observables")
@@ -182,17 +196,11 @@ class SweepSpec(Strict):
     def _check_sigma_axes(self) -> None:
         for pair in (WEIGHT_AXES, BIAS_AXES):
             given = [name for name in pair if name in self.axes]
-            if len(given) == 2:
-                raise ValueError(f"axes: give {given[0]} or {given[1]}, not both")
             solved = self.on == "edge_of_chaos" and pair is WEIGHT_AXES
             if solved and given:
                 raise ValueError(f"axes.{given[0]}: on the edge of chaos it is solved for")
             if not solved and not given:
                 raise ValueError(f"axes: {pair[0]} or {pair[1]} is missing")
-            if given and self.values(given[0])[0] < 0:
-                raise ValueError(
-                    f"axes.{given[0]} = {self.values(given[0])[0]:g} must not be negative"
-                )
 
     @property
     def parameter_axes(self) -> tuple[str, ...]:
@@ -201,8 +209,7 @@ class SweepSpec(Strict):
 
     def values(self, axis: str) -> np.ndarray:
         """Return the values of an axis; a single number is an axis of length one."""
-        spec = self.axes[axis]
-        return spec.values() if isinstance(spec, Range) else np.atleast_1d(np.asarray(spec, float))
+        return _values(self.axes[axis])
 
     def is_fixed(self, axis: str) -> bool:
         """Return whether an axis is one number, not a list or range."""
@@ -249,7 +256,8 @@ def load_config(source: str | Path) -> SweepSpec:
         # An item that is refused is then missing from its list, which is no second problem.
         inner = {problem["loc"][:i] for problem in found for i in range(len(problem["loc"]))}
         problems = [_explain(p) for p in found if p["type"] != "too_short" or p["loc"] not in inner]
-        raise MeanFieldError("\n".join(f"{path.name}: {text}" for text in problems)) from error
+        lines = [line for text in problems for line in text.splitlines()]
+        raise MeanFieldError("\n".join(f"{path.name}: {line}" for line in lines)) from error
 
 
 _KINDS = {"range", "list", "number"}
@@ -270,5 +278,5 @@ def _explain(problem: Any) -> str:
     if problem["type"] in _WORDS:
         return f"{where} = {problem['input']!r} is not legal; it {_WORDS[problem['type']]}"
     if problem["type"] == "value_error":
-        return f"{where}: {message}" if where else message
+        return "\n".join(f"{where}: {line}" if where else line for line in message.splitlines())
     return f"{where} = {problem['input']!r} is not legal; {message[0].lower()}{message[1:]}"
