@@ -78,6 +78,9 @@ __all__ = [*_HOME, *_MODULES]  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        # Slow to import, and seldom asked for.
+        return importlib.import_module("importlib.metadata").version("meanfield-jax")
     if name in _MODULES:
         return importlib.import_module(f"meanfield.{name}")
     if name in _HOME:

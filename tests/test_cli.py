@@ -315,5 +315,6 @@ def test_typer_errors_are_one_line_too(capsys):
 
 def test_the_version_is_shown():
     result = runner.invoke(cli.app, ["--version"])
+    assert mf.__version__ in result.output
     assert result.exit_code == 0
     assert result.output.startswith("meanfield ")

@@ -1,5 +1,7 @@
 """Every figure draws what its dataset holds, names what it lacks, and saves the same bytes."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import test_classic_figures as classic
@@ -306,3 +308,12 @@ def test_drawing_leaves_matplotlib_alone():
     before = dict(mpl.rcParams)
     plots.draw("murray2021-1", maps())
     assert dict(mpl.rcParams) == before
+
+
+def test_the_gallery_shows_every_figure():
+    folder = Path(__file__).parent.parent / "figures"
+    gallery = (folder / "README.md").read_text(encoding="utf-8")
+    for name in NAMES:
+        assert f"`meanfield figure {name}`" in gallery
+        assert f"({name}.png)" in gallery
+        assert {path.suffix for path in folder.glob(f"{name}.*")} == {".pdf", ".png"}

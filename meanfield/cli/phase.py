@@ -45,9 +45,10 @@ def phase_command(
     if data:
         diagram.to_zarr(data, zarr_format=3, consolidated=False)
     if plot:
+        from meanfield.plots.base import save_as
         from meanfield.plots.diagram import draw_diagram
 
-        draw_diagram(diagram).savefig(plot, dpi=200)
+        save_as(draw_diagram(diagram), plot)
     codes, counts = np.unique(diagram["status"], return_counts=True)
     chi = diagram["chi"].values
     record = {

@@ -73,11 +73,12 @@ def simulate(
         )
     comparison = compare_with_theory(simulation)
     if plot:
+        from meanfield.plots.base import save_as
         from meanfield.plots.simulation import draw_simulation
         from meanfield.studies.simulation import simulation_data
 
         dataset = simulation_data(simulation, comparison).assign_attrs(activation=activation)
-        draw_simulation(dataset).savefig(plot, dpi=200)
+        save_as(draw_simulation(dataset), plot)
     record: dict[str, Any] = {
         "activation": activation,
         **shown_params(param),

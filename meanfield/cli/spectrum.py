@@ -82,13 +82,14 @@ def spectrum(
         "status": status.name,
     }
     if plot and status == Status.OK:
+        from meanfield.plots.base import save_as
         from meanfield.plots.spectrum import draw_spectrum
         from meanfield.studies.spectrum import spectrum_data
 
         dataset = spectrum_data(found).assign_attrs(
             activation=activation, ensemble=ensemble, depth=depth
         )
-        draw_spectrum(dataset).savefig(plot, dpi=200)
+        save_as(draw_spectrum(dataset), plot)
         record["plot"] = str(plot)
     if not as_json:
         record = _lines(record)

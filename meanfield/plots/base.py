@@ -14,6 +14,7 @@ from typing import Any
 
 import xarray as xr
 from matplotlib.figure import Figure as Drawing
+from matplotlib.layout_engine import PlaceHolderLayoutEngine
 
 from meanfield.errors import MeanFieldError
 from meanfield.plots import style
@@ -26,6 +27,7 @@ PNG_DPI = 200
 METADATA = {
     "pdf": {"CreationDate": None, "Creator": "meanfield", "Producer": None},
     "png": {"Software": None},
+    "svg": {"Date": None, "Creator": "meanfield"},
 }
 
 
@@ -113,13 +115,18 @@ def save(fig: Drawing, directory: str | os.PathLike[str], name: str) -> list[Pat
     """
     folder = Path(directory)
     folder.mkdir(parents=True, exist_ok=True)
-    with style.house():
-        # Settle the layout once: each pass over it may move the panels by a rounding error.
-        fig.draw_without_rendering()
-        fig.set_layout_engine("none")
-        paths = []
-        for kind, metadata in METADATA.items():
-            path = folder / f"{name}.{kind}"
-            fig.savefig(path, format=kind, dpi=PNG_DPI, metadata=metadata)
-            paths.append(path)
+    paths = [folder / f"{name}.{kind}" for kind in ("pdf", "png")]
+    for path in paths:
+        save_as(fig, path)
     return paths
+
+
+def save_as(fig: Drawing, path: Path) -> None:
+    """Write a drawing into one file, of the kind that its name ends in."""
+    with style.house():
+        if not isinstance(fig.get_layout_engine(), PlaceHolderLayoutEngine):
+            # Settle the layout once: each pass over it may move the panels by a rounding error.
+            fig.draw_without_rendering()
+            fig.set_layout_engine("none")
+        kind = path.suffix.removeprefix(".")
+        fig.savefig(path, format=kind, dpi=PNG_DPI, metadata=METADATA[kind])

@@ -87,7 +87,7 @@ def _meaning(half_stable: bool = True) -> list[Line2D]:
     entries = [
         Line2D([], [], color=style.GREY, linestyle="-", label="stable"),
         Line2D([], [], color=style.GREY, linestyle=UNSTABLE, label="unstable"),
-        Line2D([], [], **grey, linestyle="", marker="o", label="half-stable (open)"),
+        Line2D([], [], **grey, linestyle="", marker="o", label="open symbol: half-stable"),
     ]
     return entries if half_stable else entries[:2]
 

@@ -51,6 +51,7 @@ RC: dict[Any, Any] = {
     "legend.handlelength": 2.4,
     "figure.dpi": 100.0,
     "pdf.fonttype": 42,
+    "svg.hashsalt": "meanfield",
 }
 
 LABELS = {
