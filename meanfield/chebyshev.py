@@ -1,0 +1,95 @@
+"""Functions on intervals as Chebyshev series, cell by cell.
+
+On a cell [a, b], with x = -1 at a and 1 at b, f(x) = Σ_k c_k T_k(x). The c_k follow from the values
+at the roots of T_n; how small the last of them are says how well n terms do [1].
+
+References
+----------
+[1] L. N. Trefethen, Approximation theory and approximation practice, SIAM 2013.
+"""
+
+import functools
+from collections.abc import Callable
+
+import jax.numpy as jnp
+import numpy as np
+
+from meanfield.typing import Array
+
+# Terms of a series.
+TERMS = 16
+# So many of the last terms tell the error.
+TAIL = 2
+# Gauss-Legendre nodes for integrals of series times smooth weights.
+LEGENDRE = 24
+
+
+@functools.cache
+def roots(terms: int = TERMS) -> np.ndarray:
+    """Return the roots of T_n, ascending."""
+    return -np.cos(np.pi * (np.arange(terms) + 0.5) / terms)
+
+
+def nodes(edges: np.ndarray) -> np.ndarray:
+    """Return the nodes of cells between ascending edges, shape (cells, TERMS)."""
+    low, width = edges[:-1, None], np.diff(edges)[:, None]
+    return low + width * (1 + roots()) / 2
+
+
+@functools.cache
+def transform() -> np.ndarray:
+    """Return the matrix from values at the roots to coefficients."""
+    matrix = np.cos(np.outer(np.arange(TERMS), np.arccos(roots()))) * 2 / TERMS
+    matrix[0] /= 2
+    return matrix
+
+
+def interpolation(x: np.ndarray) -> np.ndarray:
+    """Return the matrix from values at the roots to those of the series at x in [-1, 1]."""
+    return np.cos(np.arange(TERMS) * np.arccos(np.clip(x, -1, 1))[..., None]) @ transform()
+
+
+def locate(edges: Array, x: Array) -> tuple[Array, Array]:
+    """Return the cell that holds x, and where x is in it, from -1 to 1."""
+    cell = jnp.clip(jnp.searchsorted(edges, x, side="right") - 1, 0, edges.size - 2)
+    low, high = edges[cell], edges[cell + 1]
+    return cell, (2 * x - low - high) / (high - low)
+
+
+def series(coefficients: Array, x: Array) -> Array:
+    """Return Σ_k c_k T_k(x), the c_k along the last axis."""
+    return series_and_slope(coefficients, x)[0]
+
+
+def series_and_slope(coefficients: Array, x: Array) -> tuple[Array, Array]:
+    """Return the sum of a series and its derivative by x, by Clenshaw's recurrence."""
+    after, last, slope_after, slope_last = (jnp.zeros_like(x) for _ in range(4))
+    for k in range(TERMS - 1, 0, -1):
+        slope_after, slope_last = slope_last, 2 * x * slope_last + 2 * last - slope_after
+        after, last = last, coefficients[..., k] + 2 * x * last - after
+    return coefficients[..., 0] + x * last - after, last + x * slope_last - slope_after
+
+
+def running_integral(edges: np.ndarray, weight: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Return the matrix from values of f at all nodes to ∫ f(t) weight(t) dt from the first edge.
+
+    The integral is that to the same nodes, without cancellation where f and the weight have none.
+    """
+    x, w = np.polynomial.legendre.leggauss(LEGENDRE)
+    cells = edges.size - 1
+    matrix = np.zeros((cells, TERMS, cells, TERMS))
+    whole = np.zeros((cells, TERMS))
+
+    def rows(cell: int, stop: np.ndarray) -> np.ndarray:
+        """Return the row for the integral from the edge of a cell to each `stop` in [-1, 1]."""
+        half = (edges[cell + 1] - edges[cell]) / 2
+        places = -1 + (stop[:, None] + 1) * (x + 1) / 2
+        t = edges[cell] + half * (places + 1)
+        scaled = weight(t) * w * half * (stop[:, None] + 1) / 2
+        return np.einsum("sx,sxk->sk", scaled, interpolation(places))
+
+    for cell in range(cells):
+        matrix[cell, :, :cell] = whole[:cell]
+        matrix[cell, :, cell] = rows(cell, roots())
+        whole[cell] = rows(cell, np.ones(1))[0]
+    return matrix.reshape(cells * TERMS, cells * TERMS)
