@@ -59,6 +59,7 @@ _HOMES = {
     "description": ("Description", "describe"),
     "curvature": ("Curvature", "curvature_propagation"),
     "phase": ("phase_diagram",),
+    "table": ("Table", "tabulate"),
     "jacobian": ("JacobianMoments", "jacobian_moments"),
     "spectrum": ("JacobianSpectrum", "jacobian_spectrum"),
     "spectral_limits": (

@@ -9,7 +9,9 @@ References
 
 import dataclasses
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -19,17 +21,22 @@ from jax.typing import ArrayLike
 
 from meanfield._struct import NON_NEGATIVE, POSITIVE, elementwise
 from meanfield.activations.base import Activation, require_single
+from meanfield.batch import Settled, settle
 from meanfield.criticality import edge_curve
+from meanfield.depth import scale
 from meanfield.errors import MeanFieldError, Status, require
 from meanfield.fixedpoint import steady_state
 from meanfield.layers import Dense
 from meanfield.observables import Point, observables
 from meanfield.sweep.engine import STATE, attributes
 from meanfield.sweep.store import status_attributes
+from meanfield.table import has_table, tabulate
 from meanfield.typing import Array
 
-# Pieces of a grid per processor.
-PIECES = 4
+METHODS = ("auto", "table", "quadrature")
+# Pieces of a grid per processor, for quadrature; points that are read off a table, and that are
+# solved by quadrature where it does not settle them, at a time; and from which size on one pays.
+PIECES, CHUNK, BLOCK, TABLE_PAYS = 4, 4096, 32, 256
 # The edge beside a diagram: variances from, to, and how many.
 EDGE = (1e-4, 1e4, 401)
 VARIABLES = {
@@ -43,7 +50,12 @@ VARIABLES = {
 
 
 def phase_diagram(
-    phi: Activation, sigma_w: ArrayLike, sigma_b: ArrayLike, keep: float = 1.0, q0: float = 1.0
+    phi: Activation,
+    sigma_w: ArrayLike,
+    sigma_b: ArrayLike,
+    keep: float = 1.0,
+    q0: float = 1.0,
+    method: Literal["auto", "table", "quadrature"] = "auto",
 ) -> xr.Dataset:
     """Return what becomes of signals and gradients over a grid of σw and σb.
 
@@ -53,6 +65,11 @@ def phase_diagram(
     sigma_w, sigma_b : one-dimensional arrays of standard deviations, ascending.
     keep : the probability with which dropout keeps a unit.
     q0 : the variance that the first layer receives.
+    method : "quadrature" solves every network by Gaussian quadrature, a few milliseconds each.
+        "table" compiles the activation into a table first (`meanfield.tabulate`) and reads all
+        networks off it, a few microseconds each; what it does not settle is solved by quadrature.
+        Both agree to 1e-10 in q and chi and to 1e-9 in epsilon. "auto" takes the table where
+        there is one, for networks without dropout, and the grid has 256 points or more.
 
     Returns
     -------
@@ -65,23 +82,13 @@ def phase_diagram(
         raise MeanFieldError("keep and q0 must be single numbers here")
     axes = {"sigma_w": _axis("sigma_w", sigma_w), "sigma_b": _axis("sigma_b", sigma_b)}
     mesh = np.meshgrid(*axes.values(), indexing="ij")
-    size, workers = mesh[0].size, os.cpu_count() or 1
-    count = PIECES * workers
-    length = -(-size // count)
-    # Equal pieces, the last one padded, so that one compiled kernel serves them all.
-    places = np.arange(count * length) % size
     flat = [values.ravel() for values in mesh]
-    pieces = [Dense(phi, flat[0][p], flat[1][p], keep=keep) for p in places.reshape(count, -1)]
-    # The first piece compiles, before any thread starts: XLA must not write one kernel into the
-    # compilation cache while another runs.
-    first = jax.block_until_ready(_numbers(pieces[0], q0))
-    with ThreadPoolExecutor(workers) as pool:
-        rest = pool.map(lambda piece: jax.block_until_ready(_numbers(piece, q0)), pieces[1:])
-        results = [first, *rest]
-    values = {
-        name: np.concatenate([np.asarray(r[name]) for r in results])[:size].reshape(mesh[0].shape)
-        for name in results[0]
-    }
+    if _wants_quadrature(phi, keep, method, flat[0].size):
+        length = -(-flat[0].size // (PIECES * _workers()))
+        found = _solve(phi, flat[0], flat[1], keep, q0, length)
+    else:
+        found = _look_up(phi, flat[0], flat[1], q0)
+    values = {name: part.reshape(mesh[0].shape) for name, part in found.items()}
     dims = tuple(axes)
     data = {name: (dims, values[name], attributes(*labels)) for name, labels in VARIABLES.items()}
     data["status"] = (dims, values["status"], status_attributes())
@@ -92,6 +99,81 @@ def phase_diagram(
         "q0": float(q0),
     }
     return xr.Dataset(data, coords, attrs)
+
+
+def _wants_quadrature(phi: Activation, keep: float, method: str, size: int) -> bool:
+    """Return whether to solve by quadrature; raise where the method is not legal."""
+    if method not in METHODS:
+        raise MeanFieldError(f"method = {method!r} is not legal; it must be {', '.join(METHODS)}")
+    if method == "table" and keep != 1:
+        raise MeanFieldError(f"method = 'table' is not legal with dropout, keep = {keep}")
+    if method == "auto":
+        return keep != 1 or size < TABLE_PAYS or not has_table(phi)
+    return method == "quadrature"
+
+
+def _look_up(
+    phi: Activation, sigma_w: np.ndarray, sigma_b: np.ndarray, q0: float
+) -> dict[str, np.ndarray]:
+    """Return the numbers of networks without dropout by the table of their activation."""
+    require(POSITIVE[0](np.asarray(q0)), "q0", q0, POSITIVE[1])
+    table, start = tabulate(phi), jnp.asarray(float(q0))
+
+    def numbers(places: np.ndarray) -> dict[str, Array]:
+        return _read(settle(table, sigma_w[places], sigma_b[places], start))
+
+    values = _in_parallel(numbers, sigma_w.size, CHUNK)
+    left = np.flatnonzero(~values.pop("sure"))
+    if left.size:
+        solved = _solve(phi, sigma_w[left], sigma_b[left], 1.0, q0, length=BLOCK)
+        for name, value in solved.items():
+            values[name][left] = value
+    return values
+
+
+@jax.jit
+def _read(settled: Settled) -> dict[str, Array]:
+    return {
+        **{name: getattr(settled, name) for name in ("q", "slope", "chi", "epsilon")},
+        "xi_q": scale(jnp.abs(settled.slope)),
+        "xi_c": scale(settled.correlation_slope),
+        "xi_grad": scale(settled.chi),
+        **{name: getattr(settled, name) for name in ("moment_ratio", "status", "sure")},
+    }
+
+
+def _solve(
+    phi: Activation,
+    sigma_w: np.ndarray,
+    sigma_b: np.ndarray,
+    keep: float,
+    q0: float,
+    length: int,
+) -> dict[str, np.ndarray]:
+    """Return the numbers of networks by quadrature, so many at a time."""
+
+    def numbers(places: np.ndarray) -> dict[str, Array]:
+        return _numbers(Dense(phi, sigma_w[places], sigma_b[places], keep=keep), q0)
+
+    return _in_parallel(numbers, sigma_w.size, length)
+
+
+def _in_parallel(
+    numbers: Callable[[np.ndarray], dict[str, Array]], size: int, length: int
+) -> dict[str, np.ndarray]:
+    """Return numbers(range(size)), by pieces of one length, so that one kernel serves them all."""
+    pieces = (np.arange(-(-size // length) * length) % size).reshape(-1, length)
+    # The first piece compiles, before any thread starts: XLA must not write one kernel into the
+    # compilation cache while another runs.
+    first = jax.block_until_ready(numbers(pieces[0]))
+    with ThreadPoolExecutor(_workers()) as pool:
+        rest = pool.map(lambda piece: jax.block_until_ready(numbers(piece)), pieces[1:])
+        results = [first, *rest]
+    return {name: np.concatenate([np.asarray(r[name]) for r in results])[:size] for name in first}
+
+
+def _workers() -> int:
+    return os.cpu_count() or 1
 
 
 @elementwise(q0=POSITIVE)

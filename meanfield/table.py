@@ -6,7 +6,7 @@ deficit of the correlation map,
     G(q, θ) = E φ'(u)² - E (φ(u1) - φ(u2))²/(2q(1 - c)) = θ^m exp(-κ/q) g(q, θ),
 
 with m = 2 for a smooth φ, m = 1 if φ' jumps, and κ = x²/2 for a piecewise linear φ whose kink
-closest to 0 is at x. In θ, not in c, it is smooth at c = ±1, kinks or not. From Price's theorem,
+closest to 0 is at x. In θ, not in c, it is smooth at c = 1, kinks or not. From Price's theorem,
 with S = E (φ'(u1) - φ'(u2))²/2 (`meanfield.slope_gaps`),
 
     G(θ) = ∫₀^θ S(t) sin t dt / (1 - cos θ),      S = G + tan(θ/2) dG/dθ,
@@ -20,6 +20,7 @@ agrees, and direct quadrature does at random points. What lies elsewhere is left
 import functools
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -44,13 +45,11 @@ from meanfield.typing import Array, ScalarLike
 
 # Ends of the cells of log q, for one Gaussian and for pairs.
 WIDE = np.linspace(np.log(1e-10), np.log(1e16), 61)
-PAIRS = np.linspace(np.log(1e-4), np.log(1e4), 20)
-# Cells of θ halve towards 0 and π, where layers of width 1/√q are.
-LAYERS = 8
-_HALVES = np.pi / 2 * 2.0 ** -np.arange(LAYERS - 1, -1, -1)
-ANGLES = np.concatenate([[0.0], _HALVES, np.pi - _HALVES[-2::-1], [np.pi]])
-# Relative errors up to which cells are used: for one Gaussian, and for pairs.
-TOLERANCE, PAIR_TOLERANCE = 1e-12, 1e-9
+PAIRS = np.linspace(np.log(1e-6), np.log(1e4), 24)
+# Cells of θ, for 0 <= c <= 1; they halve towards 0, where layers of width 1/√q are.
+ANGLES = np.append(0.0, np.pi / 2 * 2.0 ** -np.arange(7, -1, -1))
+# Relative errors up to which cells are used: of moments, of V' (beside V/q), and of pairs.
+MOMENT_TOLERANCE, SLOPE_TOLERANCE, PAIR_TOLERANCE = 1e-12, 1e-11, 1e-9
 # How many random points are compared with direct quadrature.
 CHECKS = 16
 
@@ -65,7 +64,7 @@ class Table:
     fourth_slope_moment: Array
     """Coefficients over the cells `WIDE`, shape (60, 16)."""
     deficits: Array
-    """Coefficients of g over the cells `PAIRS` and `ANGLES`, shape (19, 16, 16, 16)."""
+    """Coefficients of g over the cells `PAIRS` and `ANGLES`, shape (23, 8, 16, 16)."""
     rate: Array
     """κ."""
     power: int = static()
@@ -80,7 +79,7 @@ class Table:
         return jnp.where(inside, series(statistic[cell], x), jnp.nan)
 
     def gaps(self, q: ScalarLike, theta: ScalarLike) -> tuple[Array, Array]:
-        """Return G and S at the variance q and the angle θ, scalars."""
+        """Return G and S at the variance q and the angle θ in [0, π/2], scalars."""
         q, theta = jnp.asarray(q, dtype=float), jnp.asarray(theta, dtype=float)
         cell, x = locate(jnp.asarray(PAIRS), jnp.log(q))
         angle, y = locate(jnp.asarray(ANGLES), theta)
@@ -91,10 +90,9 @@ class Table:
         # θ dG/dθ, and tan(θ/2)/θ, which is 1/2 at 0.
         growth = scale * (self.power * g + theta * slope * 2 / width)
         ratio = jnp.where(theta > 0, jnp.tan(theta / 2) / jnp.where(theta > 0, theta, 1.0), 0.5)
-        inside = (q >= np.exp(PAIRS[0])) & (q <= np.exp(PAIRS[-1]))
-        return tuple(
-            jnp.where(inside, value, jnp.nan) for value in (deficit, deficit + ratio * growth)
-        )
+        unknown = (q < np.exp(PAIRS[0])) | (q > np.exp(PAIRS[-1]))
+        gap = deficit + ratio * growth
+        return jnp.where(unknown, jnp.nan, deficit), jnp.where(unknown, jnp.nan, gap)
 
     @property
     def pair_range(self) -> tuple[float, float]:
@@ -132,7 +130,7 @@ def tabulate(phi: Activation) -> Table:
 
 
 @functools.lru_cache(maxsize=64)
-def _tabulate(tree: jax.tree_util.PyTreeDef, leaves: tuple[float, ...]) -> Table:
+def _tabulate(tree: Any, leaves: tuple[float, ...]) -> Table:
     phi = jax.tree.unflatten(tree, leaves)
     singles, error = _singles(phi)
     power = 1 if any(float(jump) for jump in phi.slope_jumps()) else 2
@@ -164,26 +162,26 @@ def _singles(phi: Activation) -> tuple[list[np.ndarray], float]:
     """Return the coefficients of what is a function of q alone, and their largest error."""
     q = np.exp(nodes(WIDE))
     values = [part.reshape(q.shape) for part in in_blocks(_line, phi, q.ravel())]
-    # V' counts beside V/q.
     sizes = [np.abs(value) for value in values]
     sizes[1] = np.maximum(sizes[1], sizes[0] / q)
+    tolerances = (MOMENT_TOLERANCE, SLOPE_TOLERANCE, MOMENT_TOLERANCE, MOMENT_TOLERANCE)
     kept, largest = [], 0.0
-    for value, size in zip(values, sizes, strict=True):
+    for value, size, tolerance in zip(values, sizes, tolerances, strict=True):
         with np.errstate(invalid="ignore", over="ignore"):
             coefficients = value @ transform().T
             tail = np.abs(coefficients[:, -TAIL:]).sum(axis=1)
-            certified = tail <= TOLERANCE * size.min(axis=1)
-            largest = max(largest, (tail / size.min(axis=1))[certified & (tail > 0)].max(initial=0))
+            allowed = tolerance * size.min(axis=1)
+            certified = tail <= allowed
         kept.append(np.where(certified[:, None], coefficients, np.nan))
-    return kept, float(largest / TOLERANCE)
+        used = certified & (allowed > 0)
+        largest = max(largest, float((tail[used] / allowed[used]).max(initial=0.0)))
+    return kept, largest
 
 
 def _deficits(phi: Activation, power: int, rate: float) -> tuple[np.ndarray, float]:
     """Return the coefficients of g, and their largest error."""
     q, theta = np.exp(nodes(PAIRS).ravel()), nodes(ANGLES).ravel()
     shape = (len(PAIRS) - 1, TERMS, len(ANGLES) - 1, TERMS)
-    # Cells with 0 <= c.
-    positive = slice(0, LAYERS)
     doubt = np.zeros(shape[0])
     with np.errstate(invalid="ignore", divide="ignore", over="ignore", under="ignore"):
         if isinstance(phi, PiecewiseLinear):
@@ -192,7 +190,7 @@ def _deficits(phi: Activation, power: int, rate: float) -> tuple[np.ndarray, flo
         else:
             gaps, halves = polar_gaps(phi, q, theta, jumps=power == 1)
             # Halving the step squares the error.
-            doubt = np.square(halves / gaps - 1).reshape(shape)[:, :, positive].max(axis=(1, 2, 3))
+            doubt = np.square(halves / gaps - 1).reshape(shape).max(axis=(1, 2, 3))
             scaled = gaps / theta**power
         mean = _integral(power, np.sin) / (2 * np.sin(theta / 2) ** 2 * theta**power)[:, None]
         g = (scaled @ mean.T).reshape(shape).transpose(0, 2, 1, 3)
@@ -201,7 +199,7 @@ def _deficits(phi: Activation, power: int, rate: float) -> tuple[np.ndarray, flo
         tail = sizes[..., -TAIL:, :].sum(axis=(-2, -1)) + sizes[..., -TAIL:].sum(axis=(-2, -1))
         # Of a linear φ all is 0.
         relative = np.where(tail == 0, 0.0, tail / np.abs(g).min(axis=(-2, -1)))
-        error = doubt + relative[:, positive].max(axis=1)
+        error = doubt + relative.max(axis=1)
     certified = error <= PAIR_TOLERANCE
     kept = np.where(certified[:, None, None, None], coefficients, np.nan)
     return kept, float(error[certified].max(initial=0.0) / PAIR_TOLERANCE)

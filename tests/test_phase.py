@@ -8,9 +8,12 @@ import xarray as xr
 from typer.testing import CliRunner
 
 import meanfield as mf
+from meanfield.activations import activations
 from meanfield.cli import app
+from meanfield.errors import MeanFieldError
 from meanfield.phase import with_edge
 from meanfield.plots.diagram import draw_diagram
+from meanfield.table import has_table
 
 TANH = mf.activation("tanh")
 SIGMA_W, SIGMA_B = np.array([0.8, 1.3, 2.5, 4.0]), np.array([0.0, 0.3])
@@ -79,7 +82,7 @@ def test_the_unstable_stretch_is_dashed():
     assert np.nanmax(unstable) < 0.42
     assert np.nanmin(stable) > 0.39
     assert shown["edge of chaos, unstable"].is_dashed()
-    assert "variance diverges" in shown
+    assert "variance diverges from $q_0=1$" in shown
 
 
 def test_an_edge_of_one_point_and_none():
@@ -151,3 +154,45 @@ def test_what_a_diagram_refuses():
     ):
         with pytest.raises(mf.MeanFieldError):
             wrong()
+
+
+@pytest.mark.parametrize("name", sorted(activations))
+def test_both_methods_agree(name):
+    phi = mf.activation(name)
+    axes = np.linspace(0.6, 2.6, 6), np.array([0.0, 0.05, 0.4, 1.0])
+    direct = mf.phase_diagram(phi, *axes, method="quadrature")
+    if not has_table(phi):
+        with pytest.raises(MeanFieldError, match="has no table"):
+            mf.phase_diagram(phi, *axes, method="table")
+        return
+    ours = mf.phase_diagram(phi, *axes, method="table")
+    np.testing.assert_array_equal(ours["status"], direct["status"])
+    for variable, tolerance in {"q": 1e-10, "chi": 1e-10, "moment_ratio": 1e-10}.items():
+        np.testing.assert_allclose(ours[variable], direct[variable], rtol=tolerance)
+    np.testing.assert_allclose(ours["slope"], direct["slope"], rtol=1e-10, atol=1e-11)
+    np.testing.assert_allclose(ours["epsilon"], direct["epsilon"], rtol=1e-9)
+    for variable in ("xi_q", "xi_c", "xi_grad"):
+        np.testing.assert_allclose(ours[variable], direct[variable], rtol=1e-7)
+
+
+def test_large_grids_are_read_off_a_table(monkeypatch):
+    """A grid of 40 000 networks, with a slice of which a small one agrees."""
+    phi = mf.activation("erf")
+    axes = np.linspace(0.5, 4.0, 200), np.linspace(0.0, 1.0, 200)
+    large = mf.phase_diagram(phi, *axes)
+    small = mf.phase_diagram(phi, axes[0][::40], axes[1][::40], method="quadrature")
+    for name in ("q", "chi", "status"):
+        np.testing.assert_allclose(large[name][::40, ::40], small[name], rtol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"method": "magic"}, "method = 'magic' is not legal"),
+        ({"method": "table", "keep": 0.9}, "not legal with dropout"),
+        ({"method": "table", "q0": -1.0}, "q0 = -1.0 is not legal"),
+    ],
+)
+def test_methods_that_are_refused(options, message):
+    with pytest.raises(MeanFieldError, match=message):
+        mf.phase_diagram(mf.activation("tanh"), [1.0, 2.0], [0.1], **options)

@@ -22,6 +22,7 @@ from meanfield.cli.options import (
     ActivationOption,
     JsonOption,
     KeepOption,
+    MethodOption,
     ParamOption,
     PlotOption,
     Q0Option,
@@ -277,6 +278,7 @@ def phase(
     ] = "0:1:31",
     q0: Q0Option = 1.0,
     keep: KeepOption = 1.0,
+    method: MethodOption = "auto",
     param: ParamOption = None,
     plot: PlotOption = None,
     data: Annotated[
@@ -287,7 +289,7 @@ def phase(
     """Compute the phase diagram of an activation over σw and σb; draw or keep it."""
     from meanfield.cli.phase import phase_command
 
-    phase_command(activation, sigma_w, sigma_b, q0, keep, param, plot, data, as_json)
+    phase_command(activation, sigma_w, sigma_b, q0, keep, method, param, plot, data, as_json)
 
 
 @app.command()

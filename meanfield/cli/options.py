@@ -23,6 +23,10 @@ SigmaWOption = Annotated[
 ]
 EnsembleOption = Annotated[str, typer.Option("--ensemble", help="Weights: gaussian or orthogonal.")]
 KeepOption = Annotated[float, typer.Option("--keep", help="Dropout keeps a unit so often.")]
+MethodOption = Annotated[
+    str,
+    typer.Option("--method", help="table, quadrature, or auto: whichever is faster; they agree."),
+]
 Q0Option = Annotated[float, typer.Option("--q0", help="Variance that the first layer receives.")]
 PlotOption = Annotated[
     Path | None, typer.Option("--plot", help="Draw it into this .png, .pdf or .svg file.")

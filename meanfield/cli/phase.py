@@ -17,6 +17,7 @@ def phase_command(
     sigma_b: str,
     q0: float,
     keep: float,
+    method: str,
     param: list[str] | None,
     plot: Path | None,
     data: Path | None,
@@ -40,7 +41,8 @@ def phase_command(
     if data:
         check_place(data)
 
-    diagram = with_edge(phase_diagram(phi, *axes, keep=keep, q0=q0), phi, keep)
+    diagram = phase_diagram(phi, *axes, keep=keep, q0=q0, method=method)  # pyright: ignore[reportArgumentType]
+    diagram = with_edge(diagram, phi, keep)
     diagram.attrs["activation"] = activation
     if data:
         diagram.to_zarr(data, zarr_format=3, consolidated=False)

@@ -1,0 +1,99 @@
+"""Many networks at once, read off a table, against one at a time by quadrature."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import meanfield as mf
+from meanfield.batch import settle
+from meanfield.table import tabulate
+
+OK = mf.Status.OK
+
+
+def settled(name, sigma_w, sigma_b, q0=1.0, **params):
+    table = tabulate(mf.activation(name, **params))
+    sigma_w, sigma_b = np.broadcast_arrays(np.asarray(sigma_w, float), np.asarray(sigma_b, float))
+    return settle(table, jnp.asarray(sigma_w), jnp.asarray(sigma_b), jnp.asarray(float(q0)))
+
+
+def agree(found, name, sigma_w, sigma_b, q0=1.0, epsilon=1e-9):
+    layer = mf.Dense(mf.activation(name), sigma_w, sigma_b)
+    state, limit = mf.steady_state(layer, q0), mf.correlation_fixed_point(layer, q0)
+    depths = mf.depth_scales(layer, q0)
+    sure = np.asarray(found.sure)
+    np.testing.assert_array_equal(np.asarray(found.status)[sure], np.asarray(state.status)[sure])
+    ok = sure & (np.asarray(found.status) == OK)
+
+    def close(ours, theirs, tolerance, where=ok):
+        np.testing.assert_allclose(
+            np.asarray(ours)[where], np.asarray(theirs)[where], rtol=tolerance, atol=1e-11
+        )
+
+    close(found.q, state.q, 1e-10)
+    close(found.slope, state.slope, 1e-10)
+    close(found.chi, state.chi, 1e-10)
+    relative = np.asarray(found.epsilon)[ok] / np.where(limit.epsilon == 0, 1, limit.epsilon)[ok]
+    np.testing.assert_allclose(relative, np.asarray(limit.epsilon)[ok] > 0, atol=epsilon)
+    finite = ok & np.isfinite(np.asarray(depths.xi_c))
+    rate = np.exp(-1 / np.asarray(depths.xi_c))
+    close(found.correlation_slope, rate, 1e-8, finite)
+    assert not np.isfinite(np.asarray(found.q)[~ok & sure]).any()
+    return ok
+
+
+@pytest.mark.parametrize("name", ["tanh", "gelu", "elu", "shtanh", "sigmoid"])
+def test_random_networks(name):
+    random = np.random.default_rng(11)
+    sigma_w = random.uniform(0.3, 5.0, 60)
+    sigma_b = np.where(random.random(60) < 0.2, 0.0, random.uniform(0.0, 2.0, 60))
+    found = settled(name, sigma_w, sigma_b)
+    assert np.asarray(found.sure).all()
+    agree(found, name, sigma_w, sigma_b)
+
+
+def test_close_to_the_edge():
+    edge = mf.edge_of_chaos(mf.activation("tanh"), 0.3)
+    sigma_w = float(edge.sigma_w) * (1 + np.array([1e-8, 1e-6, 1e-4, -1e-6]))
+    found = settled("tanh", sigma_w, 0.3)
+    # χ1 is rounded to 1e-16, and ε is of the order of χ1 - 1.
+    ok = agree(found, "tanh", sigma_w, 0.3, epsilon=1e-7)
+    assert ok.all()
+    assert found.epsilon[3] == 0
+    assert float(found.epsilon[0]) > 0
+
+
+def test_correlations_that_die_out():
+    """Odd and without biases: c* = 0."""
+    found = settled("tanh", [1.3, 2.0, 4.0], 0.0)
+    assert np.asarray(found.sure).all()
+    np.testing.assert_allclose(found.epsilon, 1.0, rtol=1e-10)
+
+
+def test_several_fixed_points_and_dips():
+    """GELU with one fixed point and with three, from below, from between and from above."""
+    sigma_w, sigma_b = (
+        np.sqrt([1.995, 1.995, 1.98, 2.1, 1.9]),
+        np.sqrt([0.15, 0.1, 0.15, 0.01, 0.0]),
+    )
+    for q0 in (1e-3, 1.0, 4.0, 8.0, 1e3):
+        found = settled("gelu", sigma_w, sigma_b, q0)
+        agree(found, "gelu", sigma_w, sigma_b, q0)
+        assert np.asarray(found.sure).mean() >= 0.8
+
+
+def test_what_becomes_of_variances():
+    found = settled("relu", [1.0, 1.0, 2.0, 2.0], [0.0, 0.5, 0.0, 0.5])
+    wanted = [mf.Status.VANISHES, OK, mf.Status.DIVERGES, mf.Status.DIVERGES]
+    assert np.asarray(found.sure).all()
+    np.testing.assert_array_equal(found.status, wanted)
+    assert float(found.q[1]) == pytest.approx(0.5, rel=1e-13)
+
+
+def test_what_is_not_sure():
+    # Every variance is fixed; a variance beyond the table; V' of 1; V that falls.
+    assert not settled("relu", [np.sqrt(2)], [0.0]).sure[0]
+    assert not settled("tanh", [1.0], [0.5], q0=1e-12).sure[0]
+    half = mf.edge_curve(mf.activation("gelu")).half_stable
+    assert not settled("gelu", half.sigma_w, half.sigma_b, q0=100.0).sure[0]
+    assert not settled("gaussian", [3.0, 1.0], [0.1, 0.2]).sure.any()
