@@ -39,7 +39,7 @@ import numpy as np
 from meanfield._struct import NON_NEGATIVE, POSITIVE, elements, elementwise, in_blocks, struct
 from meanfield.activations.base import Activation, require_activation, require_single
 from meanfield.errors import MeanFieldError, Status, require
-from meanfield.rootfind import all_roots, close_bracket, implicit, scan, sign_changes
+from meanfield.rootfind import all_roots, first_root, implicit, sign_changes
 from meanfield.typing import Array, ScalarLike
 
 # Critical variances are looked for on this grid in log q, from σb² upwards; where σb = 0,
@@ -158,8 +158,7 @@ def edge_of_chaos(phi: Activation, sigma_b: ScalarLike) -> CriticalPoint:
     # q* = σw² E φ² + σb² is at least σb²: below, the excess is negative.
     start = jnp.log(jnp.where(wanted > 0, wanted, SMALLEST))
     steps = jnp.ceil((np.log(LARGEST) - start) / GRID_STEP)
-    bracket, crosses, blind = scan(excess, start, GRID_STEP, steps)
-    t = close_bracket(excess, bracket)
+    t, crosses, blind = first_root(excess, start, GRID_STEP, steps)
     t = implicit(t, *jax.jvp(excess, (t,), (jnp.ones_like(t),)))
 
     everywhere, from_zero = _without_bias(phi, wanted)

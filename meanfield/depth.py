@@ -17,13 +17,13 @@ References
 
 import jax.numpy as jnp
 
-from meanfield._struct import POSITIVE, elementwise, struct
+from meanfield._struct import elementwise, struct
 from meanfield.errors import Status
 from meanfield.fixedpoint import (
     ON_EDGE,
     CorrelationFixedPoint,
     SteadyState,
-    limit_correlation,
+    correlation_fixed_point,
     steady_state,
 )
 from meanfield.layers import Layer
@@ -40,7 +40,6 @@ class DepthScales:
     status: Array
 
 
-@elementwise(q0=POSITIVE)
 def depth_scales(layer: Layer, q0: ScalarLike = 1.0) -> DepthScales:
     """Return the depth scales at the steady state that an input of variance q0 > 0 reaches.
 
@@ -50,8 +49,12 @@ def depth_scales(layer: Layer, q0: ScalarLike = 1.0) -> DepthScales:
     variance vanishes, ξ_q and ξ_∇ are the limits, and ξ_c, for correlations that freeze, is NaN.
     Differentiable away from the edge.
     """
-    state = steady_state(layer, q0)
-    return scales(state, limit_correlation(layer, state))
+    return _scales(steady_state(layer, q0), correlation_fixed_point(layer, q0))
+
+
+@elementwise()
+def _scales(state: SteadyState, limit: CorrelationFixedPoint) -> DepthScales:
+    return scales(state, limit)
 
 
 def scales(state: SteadyState, limit: CorrelationFixedPoint) -> DepthScales:

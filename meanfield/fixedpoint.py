@@ -25,7 +25,7 @@ from meanfield._struct import POSITIVE, elementwise, struct
 from meanfield.errors import Status
 from meanfield.gaussian import TINY
 from meanfield.layers import Layer
-from meanfield.rootfind import close_bracket, implicit, scan
+from meanfield.rootfind import close_bracket, first_root, implicit, scan
 from meanfield.typing import Array, ScalarLike
 
 # Variances are looked for on this grid in log q, away from the start: 28 decades.
@@ -135,14 +135,17 @@ class CorrelationFixedPoint:
     status: Array
 
 
-@elementwise(q0=POSITIVE)
 def correlation_fixed_point(layer: Layer, q0: ScalarLike = 1.0) -> CorrelationFixedPoint:
     """Return the stable fixed point of the correlation map at the steady state of q0.
 
     On the edge and in the ordered phase it is c = 1. The status is that of the steady state,
     or NOT_CONVERGED. Differentiable where c < 1.
     """
-    state = steady_state(layer, q0)
+    return _limit(layer, steady_state(layer, q0))
+
+
+@elementwise()
+def _limit(layer: Layer, state: SteadyState) -> CorrelationFixedPoint:
     return limit_correlation(layer, state)
 
 
@@ -158,16 +161,15 @@ def limit_correlation(layer: Layer, state: SteadyState) -> CorrelationFixedPoint
     def below_one() -> tuple[Array, Array]:
         # ε'/ε falls from χ1 at ε = 0 to at most 1 at ε = 1, since C(0) >= 0; just above
         # ε = 1 it is below 1 even where C(0) = 0.
-        bracket, _, _ = scan(growth, 1e-6, -EPSILON_STEP, EPSILON_STEPS)
         # The derivative of the root is left to `custom_root`: it costs nothing unless asked for.
         t = jax.lax.custom_root(
             growth,
-            bracket.low,
-            lambda f, _: close_bracket(f, bracket),
+            jnp.zeros(()),
+            lambda f, _: first_root(f, 1e-6, -EPSILON_STEP, EPSILON_STEPS)[0],
             lambda linear, y: y / linear(1.0),
         )
-        slope = jax.jvp(growth, (t,), (jnp.ones_like(t),))[1]
-        return jnp.exp(t), 1 + slope
+        epsilon = jnp.exp(t)
+        return epsilon, layer.correlation_slope(q, epsilon)
 
     def at_one() -> tuple[Array, Array]:
         return jnp.zeros(()), jnp.asarray(state.chi, dtype=float)

@@ -14,6 +14,7 @@ References
 import dataclasses
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -57,9 +58,6 @@ def scan(
     """
     start, step = (jax.lax.stop_gradient(jnp.asarray(x, dtype=float)) for x in (start, step))
 
-    def changed(low: Array, high: Array) -> Array:
-        return ((low < 0) != (high < 0)) & ~(jnp.isnan(low) | jnp.isnan(high))
-
     def turning(
         at: Array, end: Array, low: Array, high: Array, tilt: Array, tilt_end: Array
     ) -> tuple[Array, Array]:
@@ -67,7 +65,7 @@ def scan(
             assert slope is not None
             middle = close_bracket(slope, Bracket(at, end, tilt, tilt_end))
             value = f(middle)
-            beyond = changed(low, value) | (jnp.abs(value) <= tolerance)
+            beyond = _changed(low, value) | (jnp.abs(value) <= tolerance)
             return jnp.where(beyond, middle, end), jnp.where(beyond, -jnp.copysign(TINY, low), high)
 
         turns = (low * high > 0) & (low * tilt * step < 0) & (high * tilt_end * step > 0)
@@ -75,7 +73,7 @@ def scan(
 
     def searching(state: tuple[Array, ...]) -> Array:
         i, _, _, low, high, _, _ = state
-        return ~changed(low, high) & (i < count)
+        return ~_changed(low, high) & (i < count)
 
     def advance(state: tuple[Array, ...]) -> tuple[Array, ...]:
         i, _, at, _, low, tilt, blind = state
@@ -94,7 +92,58 @@ def scan(
     _, at, end, low, high, _, blind = jax.lax.while_loop(
         searching, advance, jax.lax.stop_gradient(first)
     )
-    return Bracket(at, end, low, high), changed(low, high), blind
+    return Bracket(at, end, low, high), _changed(low, high), blind
+
+
+@struct
+class Chandrupatla:
+    """The iteration [1]: the root lies between a and b, and a + t (b - a) is looked at next."""
+
+    steps: Array
+    a: Array
+    b: Array
+    f_a: Array
+    f_b: Array
+    t: Array
+
+    @classmethod
+    def of(cls, a: Array, b: Array, f_a: Array, f_b: Array) -> "Chandrupatla":
+        """Return the iteration before its first step."""
+        return cls(jnp.zeros((), int), a, b, f_a, f_b, jnp.full((), 0.5))
+
+    @property
+    def next(self) -> Array:
+        return self.a + self.t * (self.b - self.a)
+
+    @property
+    def going(self) -> Array:
+        """Whether the root is not known to rounding yet."""
+        known = (self.f_a == 0) | (self.f_b == 0) | (self._width() >= 1)
+        return ~known & (self.steps < MAX_STEPS) & ~jnp.isnan(self.f_a)
+
+    @property
+    def root(self) -> Array:
+        nearer = jnp.where(jnp.abs(self.f_a) < jnp.abs(self.f_b), self.a, self.b)
+        return jnp.where(jnp.isnan(self.f_a), jnp.nan, nearer)
+
+    def _width(self) -> Array:
+        """Return what is rounding, as a part of the distance of a and b."""
+        scale = jnp.maximum(jnp.abs(self.a), jnp.abs(self.b)) + jnp.finfo(float).tiny
+        return 2 * jnp.finfo(float).eps * scale / jnp.abs(self.b - self.a)
+
+    def after(self, x: Array, f_x: Array) -> "Chandrupatla":
+        """Return the iteration after f has been found at x, its `next`."""
+        same = jnp.sign(f_x) == jnp.sign(self.f_a)
+        b, f_b = jnp.where(same, self.b, self.a), jnp.where(same, self.f_b, self.f_a)
+        c, f_c = jnp.where(same, self.a, self.b), jnp.where(same, self.f_a, self.f_b)
+        new = Chandrupatla(self.steps + 1, x, b, f_x, f_b, self.t)
+        xi, phi = (x - b) / (c - b), (f_x - f_b) / (f_c - f_b)
+        safe = (phi**2 < xi) & ((1 - phi) ** 2 < 1 - xi)
+        t = f_x / (f_b - f_x) * f_c / (f_b - f_c)
+        t += (c - x) / (b - x) * f_x / (f_c - f_x) * f_b / (f_c - f_b)
+        margin = jnp.minimum(0.5, 0.5 * new._width())
+        t = jnp.clip(jnp.where(safe & jnp.isfinite(t), t, 0.5), margin, 1 - margin)
+        return replace(new, t=t)
 
 
 def close_bracket(f: Callable[[Array], Array], bracket: Bracket) -> Array:
@@ -102,36 +151,53 @@ def close_bracket(f: Callable[[Array], Array], bracket: Bracket) -> Array:
 
     The values at the ends guide the interpolation: right signs suffice.
     """
-    tolerance = 2 * jnp.finfo(float).eps
+    start = Chandrupatla.of(bracket.low, bracket.high, bracket.f_low, bracket.f_high)
+    last = jax.lax.while_loop(
+        lambda state: state.going,
+        lambda state: state.after(state.next, f(state.next)),
+        jax.lax.stop_gradient(start),
+    )
+    return jax.lax.stop_gradient(last.root)
 
-    def width(a: Array, b: Array) -> Array:
-        scale = jnp.maximum(jnp.abs(a), jnp.abs(b)) + jnp.finfo(float).tiny
-        return tolerance * scale / jnp.abs(b - a)
 
-    def unfinished(state: tuple[Array, ...]) -> Array:
-        steps, a, b, fa, fb, _ = state
-        return (width(a, b) < 1) & (fa != 0) & (fb != 0) & (steps < MAX_STEPS) & ~jnp.isnan(fa)
+def first_root(
+    f: Callable[[Array], Array], start: ScalarLike, step: ScalarLike, count: int | Array
+) -> tuple[Array, Array, Array]:
+    """Return the root at which f first changes sign on start, start + step, ..., or NaN.
 
-    def step(state: tuple[Array, ...]) -> tuple[Array, ...]:
-        steps, a, b, fa, fb, t = state
-        x = a + t * (b - a)
-        fx = f(x)
-        same = jnp.sign(fx) == jnp.sign(fa)
-        c, fc = jnp.where(same, a, b), jnp.where(same, fa, fb)
-        b, fb = jnp.where(same, b, a), jnp.where(same, fb, fa)
-        a, fa = x, fx
-        xi, phi = (a - b) / (c - b), (fa - fb) / (fc - fb)
-        safe = (phi**2 < xi) & ((1 - phi) ** 2 < 1 - xi)
-        t = fa / (fb - fa) * fc / (fb - fc) + (c - a) / (b - a) * fa / (fc - fa) * fb / (fc - fb)
-        margin = jnp.minimum(0.5, 0.5 * width(a, b))
-        t = jnp.clip(jnp.where(safe & jnp.isfinite(t), t, 0.5), margin, 1 - margin)
-        return steps + 1, a, b, fa, fb, t
+    It is `close_bracket` of what `scan` finds in `count` steps, in one loop: f is compiled once.
+    Beside the root: whether there is one, and whether f was NaN at a point that was tried.
+    """
+    start, step = (jax.lax.stop_gradient(jnp.asarray(x, dtype=float)) for x in (start, step))
 
-    ends = (bracket.low, bracket.high, bracket.f_low, bracket.f_high)
-    state = jax.lax.stop_gradient((jnp.zeros((), int), *ends, jnp.full((), 0.5)))
-    _, a, b, fa, fb, _ = jax.lax.while_loop(unfinished, step, state)
-    root = jnp.where(jnp.isnan(fa), jnp.nan, jnp.where(jnp.abs(fa) < jnp.abs(fb), a, b))
-    return jax.lax.stop_gradient(root)
+    def going(state: tuple[Array, Array, Chandrupatla, Array]) -> Array:
+        i, closing, bracket, _ = state
+        return jnp.where(closing, bracket.going, i < count)
+
+    def advance(state: tuple[Array, Array, Chandrupatla, Array]) -> tuple[Any, ...]:
+        i, closing, bracket, blind = state
+        x = jnp.where(closing, bracket.next, start + (i + 1) * step)
+        f_x = f(x)
+        found = _changed(bracket.f_a, f_x)
+        ahead = jnp.where(found, bracket.a, x), x, jnp.where(found, bracket.f_a, f_x), f_x
+        bracket = jax.tree.map(
+            lambda one, other: jnp.where(closing, one, other),
+            bracket.after(x, f_x),
+            Chandrupatla.of(*ahead),
+        )
+        return i + ~closing, closing | found, bracket, blind | (~closing & jnp.isnan(f_x))
+
+    nothing = jnp.full((), jnp.nan)
+    no = jnp.zeros((), bool)
+    # The first turn evaluates f(start): a NaN before it cannot change sign with it.
+    first = (jnp.full((), -1), no, Chandrupatla.of(*[nothing] * 4), no)
+    _, closing, bracket, blind = jax.lax.while_loop(going, advance, first)
+    root = jnp.where(closing, bracket.root, jnp.nan)
+    return jax.lax.stop_gradient(root), closing, blind
+
+
+def _changed(low: Array, high: Array) -> Array:
+    return ((low < 0) != (high < 0)) & ~(jnp.isnan(low) | jnp.isnan(high))
 
 
 def implicit(root: Array, residual: Array, slope: Array) -> Array:

@@ -121,6 +121,18 @@ def test_point_that_diverges_is_no_number():
     assert record["phase"] is None
 
 
+def test_point_from_another_start_and_with_dropout():
+    options = ("point", "-a", "gelu", "--sigma-w", 1.6, "--sigma-b", 0.05)
+    assert "from another --q0 it may not" in run(*options).stdout
+    record = json.loads(run(*options, "--q0", 0.1, "--json").stdout)
+    assert (record["status"], record["phase"], record["q0"]) == ("OK", "ordered", 0.1)
+    options = ("point", "-a", "tanh", "--sigma-w", 1.3, "--sigma-b", 0.3, "--keep", 0.9, "--json")
+    record = json.loads(run(*options).stdout)
+    layer = mf.Dense(mf.activation("tanh"), 1.3, 0.3, keep=0.9)
+    assert record["c"] == pytest.approx(float(mf.correlation_fixed_point(layer).c), rel=1e-13)
+    assert "dropout" in record["phase"]
+
+
 def test_point_prints_a_table():
     result = run("point", "-a", "relu", "--sigma-w", 1, "--sigma-b", 0.5)
     assert "ordered" in result.stdout
@@ -260,6 +272,11 @@ def test_mistakes_are_one_or_two_lines_and_exit_code_2(tmp_path, capsys):
         (("reproduce", undrawn, "--out", tmp_path), "figure tanh-phase needs"),
         (("figure", "murray-9"), "unknown figure"),
         (("figure", "murray2021-4", "--data", text, "--out", tmp_path), "is no dataset"),
+        (("figure", "murray2021-4", "--data", text, "--out", tmp_path / "new"), "is no dataset"),
+        (("phase", "tanh", "--method", "magic"), "method = 'magic' is not legal"),
+        (("phase", "tanh", "--q0", "0"), "q0 = 0.0 is not legal"),
+        (("phase", "tanh", "--sigma-w", "0:1:9999", "--sigma-b", "0:1:9999"), "99980001 points"),
+        (("simulate", "tanh"), "--q must be given"),
         (("figure", "murray2021-9", "--out", blocked / "x"), "cannot be written"),
         (("reproduce", "murray2021", "--out", blocked / "x"), "cannot be written"),
     ]
@@ -267,6 +284,7 @@ def test_mistakes_are_one_or_two_lines_and_exit_code_2(tmp_path, capsys):
         said = fails(capsys, *args)
         assert message in said, (args, said)
         assert 1 <= len(said.strip().splitlines()) <= 2, said
+    assert not (tmp_path / "new").exists()
 
 
 def test_typer_reports_missing_options_with_exit_code_2(capsys):

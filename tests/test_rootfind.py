@@ -10,6 +10,7 @@ from meanfield.rootfind import (
     Bracket,
     all_roots,
     close_bracket,
+    first_root,
     implicit,
     scan,
     sign_changes,
@@ -186,6 +187,26 @@ def test_a_zero_slope_gives_a_zero_derivative():
 
     assert still(3.0) == 3.0
     assert jax.grad(still)(3.0) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("f", "root"),
+    [
+        (lambda x: x - 3.3, 3.3),
+        (lambda x: (x - 1.0) * (x - 4.7), 4.7),
+        (lambda x: jnp.where(x < 2, jnp.nan, x - 6.1), 6.1),
+        (lambda x: x - 50.0, jnp.nan),
+        (lambda x: 1.0 + x**2, jnp.nan),
+    ],
+)
+def test_the_first_root_on_a_way(f, root):
+    """From 1.5 in steps of 1: it is what `scan` and `close_bracket` find, with one f."""
+    found, exists, blind = jax.jit(lambda: first_root(f, 1.5, 1.0, 8))()
+    bracket, crosses, also_blind = jax.jit(lambda: scan(f, 1.5, 1.0, 8))()
+    assert float(found) == pytest.approx(root, rel=1e-15, nan_ok=True)
+    assert (bool(exists), bool(blind)) == (bool(crosses), bool(also_blind))
+    if crosses:
+        assert float(found) == float(jax.jit(lambda: close_bracket(f, bracket))())
 
 
 # All roots ----------------------------------------------------------------------------------
