@@ -32,6 +32,8 @@ STEPS = 8
 # Nothing is sure where V' is this close to 1, or V(q) - q this small at q0 or where it turns.
 MARGIN = 3e-5
 ROUNDING = 1e-12
+# V(q)/q at the least q of the table is to be so far below 1 for the variance to vanish.
+CLEARLY = 1e-3
 # So much of E φ'² is lost where 1/σw² is subtracted from it.
 LEFT = 1e-14
 # The last Newton step in log q or log θ may be this large.
@@ -217,12 +219,16 @@ def _walk(table: Table, weights: Array, biases: Array, q0: Array) -> Stop:
     clear = ~turned | ((walk.turns == 1) & (jnp.abs(height) > ROUNDING))
     # Where V falls, the variance may jump past a fixed point.
     monotone = ~((up.slope < 0).any() | (down.slope < 0).any())
+    # V(q) may yet pass q below the grid, unless it is well below it.
+    least_q = np.exp(WIDE[0])
+    left = weights * series(table.second_moment[0], -jnp.ones(())) / least_q
+    fades = (biases == 0) & (left < 1 - CLEARLY)
     absent = jnp.where(rising, Status.DIVERGES, Status.VANISHES)
     return Stop(
         low=jnp.minimum(before, after),
         high=jnp.maximum(before, after),
         status=jnp.where(found, Status.OK, absent).astype(jnp.int8),
-        sure=walk.known & clear & monotone & (found | rising | (biases == 0)),
+        sure=walk.known & clear & monotone & (found | rising | fades),
     )
 
 

@@ -25,9 +25,9 @@ LEGENDRE = 24
 
 
 @functools.cache
-def roots(terms: int = TERMS) -> np.ndarray:
+def roots() -> np.ndarray:
     """Return the roots of T_n, ascending."""
-    return -np.cos(np.pi * (np.arange(terms) + 0.5) / terms)
+    return -np.cos(np.pi * (np.arange(TERMS) + 0.5) / TERMS)
 
 
 def nodes(edges: np.ndarray) -> np.ndarray:

@@ -114,7 +114,8 @@ class Simulation:
 class Row:
     """A quantity at a layer: theory, and mean, standard error and z-score of the networks.
 
-    The z-score is NaN where the value is not the networks' but set: of the inputs, J⁰ and δ^L.
+    `given` says that the value is not the networks' but set: of the inputs, J⁰ and δ^L. There the
+    z-score is NaN, and so it is where theory or networks have no finite number.
     """
 
     quantity: str
@@ -123,6 +124,7 @@ class Row:
     mean: float
     error: float
     z: float
+    given: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -222,13 +224,14 @@ def compare_with_theory(simulation: Simulation) -> Comparison:
     rows = []
     for quantity in simulation.samples:
         estimate = simulation.estimate(quantity)
-        given = last if quantity == "gradient" else 0
+        first = last if quantity == "gradient" else 0
         columns = (theory[quantity], estimate.mean, estimate.error)
         # The theory's column may be the shorter one.
         for number, values in enumerate(zip(*columns, strict=False)):
             expected, mean, error = map(float, values)
-            z = math.nan if number == given else _z_score(expected, mean, error)
-            rows.append(Row(quantity, number, expected, mean, error, z))
+            given = number == first
+            z = math.nan if given else _z_score(expected, mean, error)
+            rows.append(Row(quantity, number, expected, mean, error, z, given))
     return Comparison(tuple(rows))
 
 
@@ -254,7 +257,7 @@ def _theory(simulation: Simulation) -> dict[str, np.ndarray]:
 
 
 def _z_score(theory: float, mean: float, error: float) -> float:
-    if not math.isfinite(theory):
+    if not (math.isfinite(theory) and math.isfinite(mean)):
         return math.nan
     floor = ROUNDING * max(abs(theory), abs(mean))
     return (mean - theory) / max(error, floor) if mean != theory else 0.0
@@ -298,6 +301,8 @@ def _checked_widths(widths: Sequence[int]) -> tuple[int, ...]:
 def _checked_spectra(spectra: Sequence[int] | None, depth: int, jacobians: bool) -> tuple[int, ...]:
     if spectra is None:
         return (depth,) if jacobians else ()
+    if not isinstance(spectra, Sequence):
+        raise MeanFieldError(f"spectra = {spectra!r} is not legal; it must be a list of layers")
     if spectra and not jacobians:
         raise MeanFieldError("spectra are those of Jacobians; jacobians must be True")
     if not all(_is_count(number, 0) and number <= depth for number in spectra):

@@ -66,6 +66,8 @@ RESIDUAL, STILL, DISAGREEMENT = 1e-8, 1e-7, 1e-6
 REAL = 3e-12
 # log|Ω| on the negative axis is tabulated here.
 LOG_RADII = 6.0 * np.sinh(np.linspace(-4.6, 2.6, 240))
+# X is one number if that has this mass.
+ALL = 1 - 1e-12
 # Bisections for edges, in the logarithm of the distance from the support of X.
 BISECTIONS, NEAREST, FARTHEST = 60, -27.0, 6.0
 # Gaps inside the spectrum that are looked for; how: at so many points, so often.
@@ -150,8 +152,11 @@ class Stack:
 
     @property
     def is_law(self) -> Array:
-        """Whether λ is the squared slope itself: one layer with orthogonal weights."""
-        return (self.total == 1) & (self.gaussian.sum() == 0)
+        """Whether λ is a squared slope itself: one layer with orthogonal weights, or many of one
+        slope.
+        """
+        constant = gather(self.factors, lambda law: law.heaviest[1]).min() >= ALL
+        return ((self.total == 1) | constant) & (self.gaussian.sum() == 0)
 
 
 @struct
@@ -312,6 +317,8 @@ def solve(
     if guess is None:
         nothing = jnp.full((count, layers), jnp.nan)
         guess = (nothing, nothing)
+    if count == 0:
+        return Solution.unknown(targets, layers)
     size = min(BATCH, count)
 
     def in_batches(x: Array) -> Array:

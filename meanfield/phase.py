@@ -19,7 +19,7 @@ import numpy as np
 import xarray as xr
 from jax.typing import ArrayLike
 
-from meanfield._struct import NON_NEGATIVE, POSITIVE, elementwise
+from meanfield._struct import NON_NEGATIVE, POSITIVE, elementwise, require_number
 from meanfield.activations.base import Activation, require_single
 from meanfield.batch import Settled, settle
 from meanfield.criticality import edge_curve
@@ -78,6 +78,7 @@ def phase_diagram(
     where the status is not OK. All processors work on it.
     """
     require_single(phi)
+    require_number("q0", q0)
     if np.ndim(keep) or np.ndim(q0):
         raise MeanFieldError("keep and q0 must be single numbers here")
     axes = {"sigma_w": _axis("sigma_w", sigma_w), "sigma_b": _axis("sigma_b", sigma_b)}
@@ -196,6 +197,8 @@ def _numbers(layer: Dense, q0: float) -> dict[str, Array]:
 
 
 def _axis(name: str, values: ArrayLike) -> np.ndarray:
+    for value in np.atleast_1d(np.asarray(values, dtype=object)).ravel():
+        require_number(name, value)
     axis = np.atleast_1d(np.asarray(values, dtype=float))
     require(NON_NEGATIVE[0](axis), name, axis, NON_NEGATIVE[1])
     if axis.ndim > 1 or axis.size == 0 or (np.diff(axis) <= 0).any():

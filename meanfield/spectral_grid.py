@@ -47,31 +47,35 @@ def _merged(law: SlopeLaw) -> tuple[Array, Array]:
     masses = jnp.where(same, law.masses, 0.0).sum(axis=1)
     first = same.argmax(axis=1) == jnp.arange(law.values.shape[0])
     counts = first & (law.values > 0) & (masses > 0)
-    return (
-        jnp.where(counts, jnp.log(jnp.where(counts, law.values, 1.0)), jnp.nan),
-        jnp.where(counts, masses, 0.0),
-    )
+    return jnp.log(jnp.where(counts, law.values, 1.0)), jnp.where(counts, masses, 0.0)
 
 
-def atoms_of(stack: Stack, single: bool) -> tuple[Array, Array, Array]:
+def atoms_of(stack: Stack) -> tuple[Array, Array, Array]:
     """Return log λ and mass of the atoms, that at 0 first, and how far below the end of the support
     the density is to be looked at.
 
     That is 0 but where an atom is about to appear: then the density is unbounded there, and Ω at a
-    double root.
+    double root. An atom has the heaviest value of X in all layers but one kind, at most: two others
+    would be too light.
     """
     zero = gather(stack.factors, lambda law: law.zero_mass).max()
     place, mass = gather(stack.factors, lambda law: law.heaviest)
+    place = jnp.log(jnp.where(mass > 0, place, 1.0))
     together = (stack.count * mass).sum() - (stack.total - 1)
     borderline = (stack.gaussian.sum() == 0) & (jnp.abs(together) < BORDERLINE) & ~stack.is_law
-    together = jnp.where(stack.gaussian.sum() == 0, jnp.maximum(together, 0.0), 0.0)
-    place = jnp.where(together > 0, (stack.count * jnp.log(place)).sum(), jnp.nan)
-    places, masses = place[None], together[None]
-    if single:
-        own_places, own_masses = _merged(stack.law)
-        pad = (0, own_places.shape[0] - 1)
-        places = jnp.where(stack.is_law, own_places, jnp.pad(places, pad, constant_values=jnp.nan))
-        masses = jnp.where(stack.is_law, own_masses, jnp.pad(masses, pad))
+    places, masses = [(stack.count * place).sum()[None]], [together[None]]
+    start = 0
+    for kind in stack.factors:
+        at = slice(start, start + kind.count.shape[0])
+        start = at.stop
+        own_places, own_masses = jax.vmap(_merged)(kind.law)
+        further = own_places - place[at, None]
+        other = (own_masses > 0) & (jnp.abs(further) > FLAT)
+        lighter = together + stack.count[at, None] * (own_masses - mass[at, None])
+        places.append((places[0] + stack.count[at, None] * further).ravel())
+        masses.append(jnp.where(other, lighter, 0.0).ravel())
+    places, masses = jnp.concatenate(places), jnp.concatenate(masses)
+    masses = jnp.where(stack.gaussian.sum() == 0, jnp.maximum(masses, 0.0), 0.0)
     places, masses = jnp.append(-jnp.inf, places), jnp.append(zero, masses)
     cut = jnp.where(borderline, HIDDEN * stack.width, 0.0)
     return jnp.where(masses > 0, places, jnp.nan), masses, cut

@@ -255,7 +255,8 @@ def smooth_limit(variance: ScalarLike) -> SpectralLimit:
     u = jnp.sqrt(0.25 + 1 / variance)
     # log (u + 1/2)/(u - 1/2) = 2 arsinh(σ/2)
     half = 2 * jnp.arcsinh(jnp.sqrt(variance) / 2)
-    low, high = -half - variance * (u + 0.5), half + variance * (u - 0.5)
+    # u - 1/2 = 1/(σ² (u + 1/2))
+    low, high = -half - variance * (u + 0.5), half + 1 / (u + 0.5)
     return SpectralLimit(
         variance, low, high, high, jnp.full_like(high, jnp.nan), jnp.zeros_like(high), _smooth
     )

@@ -28,6 +28,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from meanfield._struct import POSITIVE, concrete, elementwise, require_number, static, struct
+from meanfield.activations.piecewise import Linear
+from meanfield.activations.piecewise_linear import PiecewiseLinear
 from meanfield.errors import MeanFieldError, Status, require
 from meanfield.free_product import (
     BISECTIONS,
@@ -87,7 +89,11 @@ class JacobianSpectrum:
     """The mass between 0 and the lowest point of the grid: squared slopes below e⁻⁴⁰ of their mean
     count as 0."""
     log_support: Array
-    """Logarithms of the ends of the bands of the continuous part, NaN-padded; shape S + (3, 2)."""
+    """Logarithms of the ends of the bands of the continuous part, NaN-padded; shape S + (B, 2).
+
+    Where they reach λ = 0 the lower end is the lowest point of the grid. In a stack of unlike
+    layers gaps are not looked for: it is one band, which may hold gaps and reaches as far as atoms.
+    """
     log_lambda_max: Array
     log_lambda_min: Array
     atoms: Atoms
@@ -121,13 +127,13 @@ class JacobianSpectrum:
         """Return the density of the continuous part at λ = x; 0 for x <= 0."""
         x = jnp.asarray(x, dtype=float)
         safe = jnp.where(x > 0, x, 1.0)
-        return jnp.where(x > 0, self.log_density(jnp.log(safe)) / safe, 0.0)
+        return jnp.where(x <= 0, 0.0, self.log_density(jnp.log(safe)) / safe + 0 * x)
 
     def singular_density(self, s: ScalarLike) -> Array:
         """Return the density of the continuous part of singular values at s; 0 for s <= 0."""
         s = jnp.asarray(s, dtype=float)
         safe = jnp.where(s > 0, s, 1.0)
-        return jnp.where(s > 0, 2 * self.log_density(2 * jnp.log(safe)) / safe, 0.0)
+        return jnp.where(s <= 0, 0.0, 2 * self.log_density(2 * jnp.log(safe)) / safe + 0 * s)
 
     def log_density(self, log_x: ScalarLike) -> Array:
         """Return the density of log λ at log_x, which is λρ(λ): never overflows."""
@@ -139,7 +145,7 @@ class JacobianSpectrum:
         value = self.log_cdf(jnp.log(jnp.where(x > 0, x, 1.0)))
         zero = (self.atoms.mass * (self.atoms.place == 0)).sum(axis=-1)
         zero = zero.reshape(zero.shape + (1,) * x.ndim)
-        return jnp.where(x > 0, value, jnp.where(x == 0, zero, 0.0))
+        return jnp.where(x < 0, 0.0, jnp.where(x == 0, zero, value + 0 * x))
 
     def log_cdf(self, log_x: ScalarLike) -> Array:
         """Return P(log λ <= log_x), atoms included."""
@@ -176,27 +182,28 @@ def jacobian_spectrum(layer: Layer, q: ScalarLike, depth: ScalarLike = 1.0) -> J
     is taken to end there: what is beyond has probability 1e-15. Not differentiable.
     """
     _require_dense(layer)
+    q, depth = (np.asarray(x, float) if isinstance(x, list | tuple) else x for x in (q, depth))
     known = concrete(*jax.tree.leaves((layer, q, depth)))
     if known:
         for name, value, (legal, words) in (("q", q, POSITIVE), ("depth", depth, DEPTH)):
             require_number(name, value)
             require(legal(np.asarray(value, dtype=float)), name, value, words)
         layer = _unroll(layer, q)
-    count = len(_dense_layers(layer))
+    stack = _parts(layer, q)
+    count = len(stack.parts)
     if count > LONGEST_STACK:
         raise MeanFieldError(
-            f"a stack of {count} unlike layers is not legal; at most {LONGEST_STACK} are, or a "
+            f"a stack of {count} layers is not legal; at most {LONGEST_STACK} are, or a "
             "Repeat at a variance that it keeps"
         )
     room = TRACED_ROOM
     if known:
-        most = int(jnp.max(_count_turns(layer, q)))
+        most = int(jnp.max(_count_turns(stack)))
         room = next((size for size in ROOM if size >= most), ROOM[-1])
-    dense = _dense_layers(layer)[0][0]
-    single = count == 1 and dense.ensemble == "orthogonal"
-    if known:
+    single = count == 1 and stack.parts[0].layer.ensemble == "orthogonal"
+    if known and not _only_scales(stack.parts[0].layer):
         single = single and bool(np.any(np.asarray(depth) == 1))
-    return _spectrum(layer, q, depth, room=f"{room}", single="yes" if single else "no")
+    return _spectrum(stack, depth, room=f"{room}", single="yes" if single else "no")
 
 
 def _require_dense(layer: Layer) -> None:
@@ -208,7 +215,7 @@ def _require_dense(layer: Layer) -> None:
     elif not isinstance(layer, Dense):
         raise MeanFieldError(
             f"layer = {layer!r} is not legal; it must be a Dense, or a Serial or Repeat of them "
-            "(residual blocks have no spectrum here)"
+            "(other layers have no spectrum here)"
         )
 
 
@@ -225,13 +232,14 @@ def _dense_layers(layer: Layer) -> list[tuple[Dense, int]]:
 def _unroll(layer: Layer, q: ScalarLike) -> Layer:
     """Return a stack in which each `Repeat` that changes its variance is written out."""
     if isinstance(layer, Serial):
-        parts = []
+        parts: list[Layer] = []
         for part in layer.layers:
-            parts.append(_unroll(part, q))
+            part = _unroll(part, q)
+            parts = _appended(parts, part, q)
             q = part.variance(q)
         return Serial(tuple(parts))
     if isinstance(layer, Repeat):
-        if np.all(np.abs(np.asarray(layer.layer.variance(q)) / q - 1) <= DRIFT):
+        if _keeps(layer.layer, q):
             return Repeat(_unroll(layer.layer, q), layer.times)
         if layer.times > LONGEST_STACK:
             raise MeanFieldError(
@@ -242,21 +250,75 @@ def _unroll(layer: Layer, q: ScalarLike) -> Layer:
     return layer
 
 
+def _appended(parts: list[Layer], part: Layer, q: ScalarLike) -> list[Layer]:
+    """Return a list of layers with one more: a power of the last one if that keeps q."""
+    last = parts[-1] if parts else None
+    times = last.times if isinstance(last, Repeat) else 1
+    (leaves, tree), (others, other) = map(
+        jax.tree.flatten, (part, last.layer if isinstance(last, Repeat) else last)
+    )
+    equal = tree == other and all(map(np.array_equal, leaves, others))
+    if isinstance(part, Dense) and equal and _keeps(part, q):
+        return [*parts[:-1], Repeat(part, times + 1)]
+    return [*parts, part]
+
+
+def _keeps(layer: Layer, q: ScalarLike) -> bool:
+    return bool(np.all(np.abs(np.asarray(layer.variance(q)) / q - 1) <= DRIFT))
+
+
+@struct
+class Part:
+    """A dense layer of a stack, the variance that it sees, and how often it stands there."""
+
+    layer: Dense
+    variance: Array
+    times: Array
+
+
+@struct
+class Parts:
+    """A stack; `drifts` where a `Repeat` that is taken as a power changes the variance."""
+
+    parts: tuple[Part, ...]
+    drifts: Array
+
+
+def _parts(layer: Layer, q: ScalarLike) -> Parts:
+    """Return a stack as its dense layers.
+
+    A linear layer with orthogonal weights only scales λ, and is counted into another one.
+    """
+    drifts, parts, log_gain = _drifts(layer, q), [], jnp.zeros(())
+    for dense, times in _dense_layers(layer):
+        variance, q = jnp.asarray(q, dtype=float), dense.variance(q)
+        if times == 0:
+            q = variance
+        elif _only_scales(dense):
+            squared = jnp.square(dense.sigma_w) * jnp.square(dense.phi.slope(jnp.ones(())))
+            log_gain += times * jnp.log(squared) / 2
+        else:
+            parts.append(Part(dense, variance, jnp.asarray(float(times))))
+    if not parts:
+        unit = Dense(Linear(), jnp.exp(log_gain), 0.0, "orthogonal")
+        return Parts((Part(unit, jnp.asarray(q, dtype=float), jnp.ones(())),), drifts)
+    first = parts[0]
+    scaled = jnp.asarray(first.layer.sigma_w) * jnp.exp(log_gain / first.times)
+    first = replace(first, layer=replace(first.layer, sigma_w=scaled))
+    return Parts((first, *parts[1:]), drifts)
+
+
+def _only_scales(layer: Dense) -> bool:
+    """Return whether a layer's Jacobian is known to be a multiple of an orthogonal matrix."""
+    linear = isinstance(layer.phi, PiecewiseLinear) and not layer.phi.kinks()
+    whole = concrete(layer.keep) and bool(np.all(np.asarray(layer.keep) == 1))
+    return linear and whole and layer.ensemble == "orthogonal"
+
+
 @elementwise()
-def _count_turns(layer: Layer, q: ScalarLike) -> Array:
-    counts = []
-    for part, variance, _ in _states(layer, q):
-        counts.append(turning_points(part.phi, variance))
+def _count_turns(stack: Parts) -> Array:
+    counts = [turning_points(part.layer.phi, part.variance) for part in stack.parts]
     return functools.reduce(jnp.maximum, counts)
-
-
-def _states(layer: Layer, q: ScalarLike) -> list[tuple[Dense, Array, int]]:
-    """Return dense layers, the variances they see, and their multiplicities."""
-    states = []
-    for part, times in _dense_layers(layer):
-        states.append((part, jnp.asarray(q, dtype=float), times))
-        q = part.variance(q)
-    return states
 
 
 def _powers(layer: Dense, q: Array, law: SlopeLaw) -> Array:
@@ -268,15 +330,16 @@ def _powers(layer: Dense, q: Array, law: SlopeLaw) -> Array:
     return jnp.stack(moments)
 
 
-def _factors(layer: Layer, q: ScalarLike, depth: Array, room: int) -> tuple[Factors, ...]:
+def _factors(parts: Parts, depth: Array, room: int) -> tuple[Factors, ...]:
     """Return the layers sorted by kind, each kind with arrays of one length."""
     kinds: dict[Any, list[Factors]] = {}
-    for part, variance, times in _states(layer, q):
-        law = slope_law(part.phi, variance, part.keep, room)
-        log_chi = 2 * jnp.log(jnp.asarray(part.sigma_w, dtype=float))
+    for part in parts.parts:
+        dense = part.layer
+        law = slope_law(dense.phi, part.variance, dense.keep, room)
+        log_chi = 2 * jnp.log(jnp.asarray(dense.sigma_w, dtype=float))
         log_chi = log_chi + jnp.log(law.scale) - 2 * jnp.log(law.keep)
-        powers = _powers(part, variance, law)
-        factor = Factors(law, times * depth, log_chi, powers, part.ensemble == "gaussian")
+        powers = _powers(dense, part.variance, law)
+        factor = Factors(law, part.times * depth, log_chi, powers, dense.ensemble == "gaussian")
         factor = jax.tree.map(lambda x: jnp.asarray(x, dtype=jnp.result_type(x)), factor)
         kinds.setdefault(jax.tree.structure(factor), []).append(factor)
     return tuple(jax.tree.map(lambda *x: jnp.stack(x), *kind) for kind in kinds.values())
@@ -296,17 +359,15 @@ def _drifts(layer: Layer, q: ScalarLike) -> Array:
 
 
 @elementwise("room", "single")
-def _spectrum(
-    layer: Layer, q: ScalarLike, depth: ScalarLike, room: str, single: str
-) -> JacobianSpectrum:
-    factors = _factors(layer, q, jnp.asarray(depth, dtype=float), int(room))
+def _spectrum(parts: Parts, depth: ScalarLike, room: str, single: str) -> JacobianSpectrum:
+    factors = _factors(parts, jnp.asarray(depth, dtype=float), int(room))
     stack = Stack.of(factors)
     start = tabulate(stack)
     log_chi = jnp.concatenate([kind.log_chi for kind in factors])
     log_mean = (stack.count * log_chi).sum()
     powers = jnp.concatenate([kind.powers for kind in factors])
     exact = moments_of_product(powers, stack.count, (stack.gaussian > 0).astype(float))
-    places, masses, cut = atoms_of(stack, single == "yes")
+    places, masses, cut = atoms_of(stack)
     low, high, gaps = outline_of(stack, masses[0], places[1:])
     atoms = (places, masses)
     grid = on_grid(stack, start, (low, high, gaps), cut, atoms, exact, single == "yes")
@@ -325,7 +386,7 @@ def _spectrum(
     moments_agree = (jnp.abs(found[:2] / exact[:2] - 1) <= TOLERANCE).all()
     right = moments_agree & (jnp.abs(mass - 1) <= TOLERANCE)
     resolved = gather(factors, lambda law: law.resolved).all()
-    status = _verdict(layer, q, right & resolved)
+    status = _verdict(parts, right & resolved)
 
     def known(x: Array) -> Array:
         return jnp.where(status == Status.OK, x, jnp.nan)
@@ -352,12 +413,11 @@ def _spectrum(
     )
 
 
-def _verdict(layer: Layer, q: ScalarLike, right: Array) -> Array:
-    states = _states(layer, q)
-    squares = jnp.stack([part.phi.slope_moment(variance, 2) for part, variance, _ in states])
-    weights = jnp.stack([jnp.asarray(part.sigma_w, dtype=float) for part, _, _ in states])
+def _verdict(stack: Parts, right: Array) -> Array:
+    squares = jnp.stack([part.layer.phi.slope_moment(part.variance, 2) for part in stack.parts])
+    weights = jnp.stack([jnp.asarray(part.layer.sigma_w, dtype=float) for part in stack.parts])
     status = jnp.where(right, Status.OK, Status.NOT_CONVERGED)
-    status = jnp.where(_drifts(layer, q), Status.OUT_OF_DOMAIN, status)
+    status = jnp.where(stack.drifts, Status.OUT_OF_DOMAIN, status)
     status = jnp.where((squares == 0).any() | (weights == 0).any(), Status.NO_SOLUTION, status)
     return jnp.where(jnp.isinf(squares).any(), Status.NONFINITE, status).astype(jnp.int8)
 
@@ -417,7 +477,10 @@ def _quantiles(spectrum: JacobianSpectrum, p: Array) -> Array:
     def halve(_: int, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
         low, high = bracket
         middle = (low + high) / 2
-        below = 1 - _solve(spectrum, middle).above < p.ravel()
+        found = _solve(spectrum, middle)
+        # A NaN stays: what is not resolved leads nowhere.
+        middle = jnp.where(found.resolved, middle, jnp.nan)
+        below = 1 - found.above < p.ravel()
         return jnp.where(below, middle, low), jnp.where(below, high, middle)
 
     _, root = jax.lax.fori_loop(0, BISECTIONS, halve, (low, high))

@@ -13,8 +13,9 @@ with S = E (φ'(u1) - φ'(u2))²/2 (`meanfield.slope_gaps`),
 
 so that neither G nor S is ever a difference: both keep their digits as c → 1.
 
-A cell is used only where it is certified: the last terms of its series are small, a coarser rule
-agrees, and direct quadrature does at random points. What lies elsewhere is left to the latter.
+A cell is used only where it is certified: the last terms of its series are small and, for pairs of
+a curved φ, a rule of twice the step agrees. Pairs are used only if direct quadrature confirms them
+at random points. What lies elsewhere is left to it.
 """
 
 import functools
@@ -90,7 +91,8 @@ class Table:
         # θ dG/dθ, and tan(θ/2)/θ, which is 1/2 at 0.
         growth = scale * (self.power * g + theta * slope * 2 / width)
         ratio = jnp.where(theta > 0, jnp.tan(theta / 2) / jnp.where(theta > 0, theta, 1.0), 0.5)
-        unknown = (q < np.exp(PAIRS[0])) | (q > np.exp(PAIRS[-1]))
+        unknown = (q < np.exp(PAIRS[0])) | (q > np.exp(PAIRS[-1])) | (theta < 0)
+        unknown = unknown | (theta > ANGLES[-1])
         gap = deficit + ratio * growth
         return jnp.where(unknown, jnp.nan, deficit), jnp.where(unknown, jnp.nan, gap)
 
@@ -222,7 +224,8 @@ def _agrees(phi: Activation, table: Table) -> bool:
     ours = mean - np.asarray(_gaps(table, q, theta)[0])
     # What direct quadrature does not resolve says nothing.
     known = np.isfinite(direct)
-    return bool((np.abs(ours - direct)[known] <= PAIR_TOLERANCE * mean[known]).all())
+    agrees = np.abs(ours - direct)[known] <= PAIR_TOLERANCE * mean[known]
+    return bool(known.any() and agrees.all())
 
 
 @jax.jit

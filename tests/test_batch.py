@@ -34,7 +34,7 @@ def agree(found, name, sigma_w, sigma_b, q0=1.0, epsilon=1e-9):
     close(found.slope, state.slope, 1e-10)
     close(found.chi, state.chi, 1e-10)
     relative = np.asarray(found.epsilon)[ok] / np.where(limit.epsilon == 0, 1, limit.epsilon)[ok]
-    np.testing.assert_allclose(relative, np.asarray(limit.epsilon)[ok] > 0, atol=epsilon)
+    np.testing.assert_allclose(relative, np.asarray(limit.epsilon)[ok] > 0, rtol=0, atol=epsilon)
     finite = ok & np.isfinite(np.asarray(depths.xi_c))
     rate = np.exp(-1 / np.asarray(depths.xi_c))
     close(found.correlation_slope, rate, 1e-8, finite)
@@ -80,6 +80,15 @@ def test_several_fixed_points_and_dips():
         found = settled("gelu", sigma_w, sigma_b, q0)
         agree(found, "gelu", sigma_w, sigma_b, q0)
         assert np.asarray(found.sure).mean() >= 0.8
+
+
+def test_variances_that_almost_vanish():
+    """q* of ELU is below the table: it may not be taken for 0."""
+    found = settled("elu", 1 + np.array([1e-6, 3e-6, -0.1]), 0.0)
+    np.testing.assert_array_equal(found.sure, [False, False, True])
+    diagram = mf.phase_diagram(mf.activation("elu"), [1 + 1e-6, 1 + 3e-6], [0.0], method="table")
+    np.testing.assert_array_equal(diagram["status"], OK)
+    assert diagram["q"].values.ravel() == pytest.approx([6.3e-12, 5.7e-11], rel=0.02)
 
 
 def test_what_becomes_of_variances():

@@ -1,5 +1,7 @@
 """Spectra of Jacobians: published edges and densities, moments, atoms, and what is refused."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -31,7 +33,7 @@ def test_tanh_on_the_edge(ensemble):
     spectra = mf.check(jacobian_spectrum(tanh_layer(ensemble), EDGE.q, depth))
     np.testing.assert_allclose(spectra.lambda_max, LARGEST["tanh", ensemble], rtol=1e-8)
     np.testing.assert_allclose(spectra.s_max**2, spectra.lambda_max, rtol=1e-13)
-    np.testing.assert_allclose(spectra.mass, 1.0, atol=1e-8)
+    np.testing.assert_allclose(spectra.mass, 1.0, rtol=0, atol=1e-8)
     exact = np.asarray(spectra.moments)
     of_density = np.asarray(spectra.density_moments)
     np.testing.assert_allclose(of_density[:, :2], exact[:, :2], rtol=1e-8)
@@ -43,7 +45,7 @@ def test_tanh_on_the_edge(ensemble):
     np.testing.assert_allclose(density, DENSITIES[ensemble], rtol=1e-9)
     np.testing.assert_allclose(spectra.singular_density(np.sqrt(x))[1], 2 * np.sqrt(x) * density)
     points = np.asarray(spectra.quantile(np.array([0.3, 0.9])))[1]
-    np.testing.assert_allclose(np.asarray(spectra.cdf(points))[1], [0.3, 0.9], atol=1e-9)
+    np.testing.assert_allclose(np.asarray(spectra.cdf(points))[1], [0.3, 0.9], rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -92,7 +94,7 @@ def test_the_largest_of_piecewise_linear_networks(name, ensemble, largest):
 def test_hostile_laws_of_slopes(name, q, ensemble):
     layer = mf.Dense(mf.activation(name), 1.0, 0.1, ensemble)
     spectra = mf.check(jacobian_spectrum(layer, q, np.array([2.0, 3.0, 100.0, 1e4])))
-    np.testing.assert_allclose(spectra.mass, 1.0, atol=1e-7)
+    np.testing.assert_allclose(spectra.mass, 1.0, rtol=0, atol=1e-7)
     orders = np.arange(1, 3) * np.asarray(spectra.log_mean)[:, None]
     exact = np.exp(np.asarray(spectra.log_moments)[:, :2] - orders)
     np.testing.assert_allclose(spectra.density_moments[:, :2], exact, rtol=1e-6)
@@ -152,20 +154,85 @@ def test_the_law_of_one_orthogonal_layer_is_that_of_its_slopes():
 
 
 def test_unlike_layers_multiply():
-    """Equal layers in a stack are a power, and moments of unlike ones are those of the series."""
     layer, relu = tanh_layer("gaussian"), mf.Dense(mf.activation("relu"), 1.4, 0.1)
-    power = mf.check(jacobian_spectrum(mf.Repeat(layer, 2), EDGE.q))
-    x = np.array([0.3, 2.0])
-    np.testing.assert_allclose(power.density(x), jacobian_spectrum(layer, EDGE.q, 2.0).density(x))
     unlike = mf.check(jacobian_spectrum(relu >> layer, 0.7))
     assert float(unlike.moments[0]) == pytest.approx(
         float((relu >> layer).moments(0.7).mean), rel=1e-11
     )
     np.testing.assert_allclose(
-        unlike.density_moments[:2],
-        jnp.exp(unlike.log_moments[:2] - np.array([1, 2]) * unlike.log_mean),
-        rtol=1e-6,
+        unlike.density_moments,
+        jnp.exp(unlike.log_moments - np.arange(1, 9) * unlike.log_mean),
+        rtol=1e-7,
     )
+
+
+def test_equal_layers_in_a_stack_are_a_power():
+    phi = mf.activation("hard_tanh")
+    edge = mf.edge_of_chaos(phi, 0.2)
+    layer = mf.Dense(phi, edge.sigma_w, 0.2, "orthogonal")
+    power = mf.check(jacobian_spectrum(layer, edge.q, 3.0))
+    for stack in (mf.Repeat(layer, 3), layer >> layer >> layer):
+        found = mf.check(jacobian_spectrum(stack, edge.q))
+        np.testing.assert_array_equal(found.log_support, power.log_support)
+        np.testing.assert_array_equal(found.density([0.1, 0.4]), power.density([0.1, 0.4]))
+
+
+def test_linear_orthogonal_layers_only_scale():
+    linear = mf.Dense(mf.activation("linear"), 1.5, 0.1, "orthogonal")
+    tanh = mf.Dense(mf.activation("tanh"), 1.3, 0.2, "orthogonal")
+    alone = mf.check(jacobian_spectrum(tanh, 0.5))
+    found = mf.check(jacobian_spectrum(tanh >> linear >> linear, 0.5))
+    assert float(found.lambda_max) == pytest.approx(1.5**4 * float(alone.lambda_max), rel=1e-13)
+    assert float(found.cdf(1.0)) == pytest.approx(float(alone.cdf(1.5**-4)), rel=1e-12)
+    # Nothing but one atom.
+    deep = mf.check(jacobian_spectrum(linear, 1.0, [1.0, 2.0, 1e4]))
+    np.testing.assert_allclose(deep.log_lambda_max, 2 * np.log(1.5) * np.array([1, 2, 1e4]))
+    np.testing.assert_allclose(deep.atoms.mass.sum(axis=-1), 1.0)
+    assert np.isnan(deep.log_support).all()
+    np.testing.assert_allclose(deep.cdf(2.0), [0, 0, 0], atol=1e-14)
+    np.testing.assert_array_equal(deep.density([1.0, 2.25]), 0.0)
+
+
+def test_several_atoms():
+    """An atom for every way to have Σ p - (L - 1) > 0."""
+    leaky = mf.Dense(mf.activation("leaky_relu", negative_slope=0.3), 1.4, 0.0, "orthogonal")
+    half = mf.check(jacobian_spectrum(leaky, 1.0, 1.5))
+    masses = half.atoms.mass[half.atoms.mass > 0]
+    places = half.atoms.place[half.atoms.mass > 0]
+    np.testing.assert_allclose(masses, 0.25, rtol=1e-12)
+    np.testing.assert_allclose(places, [(1.4 * 0.3) ** 3, 1.4**3], rtol=1e-12)
+    clipped = mf.Dense(mf.activation("hard_tanh"), 1.0, 0.0, "orthogonal")
+    mixed = mf.check(jacobian_spectrum(leaky >> clipped, 0.1))
+    # The variance that the second layer sees.
+    q = 0.1 * 1.4**2 * (1 + 0.3**2) / 2
+    linear = math.erf(1 / math.sqrt(2 * q))
+    there = mixed.atoms.mass > 0
+    np.testing.assert_allclose(mixed.atoms.mass[there], [1 - linear, *[linear - 0.5] * 2])
+    np.testing.assert_allclose(mixed.atoms.place[there], [0.0, (1.4 * 0.3) ** 2, 1.4**2])
+
+
+@pytest.mark.parametrize("depth", [1.0, 8.0])
+def test_dropout(depth):
+    layer = mf.Dense(mf.activation("tanh"), 1.3, 0.2, "orthogonal", keep=0.9)
+    found = mf.check(jacobian_spectrum(layer, 0.6, depth))
+    two = mf.jacobian_moments(layer, 0.6, depth)
+    np.testing.assert_allclose(found.moments[:2], [two.m1, two.m2], rtol=1e-11)
+    assert float(found.cdf(0.0)) == pytest.approx(0.1, rel=1e-12)
+    assert float(found.quantile(0.05)) == 0
+
+
+@pytest.mark.parametrize("stack", [mf.Serial(()), mf.Repeat(tanh_layer("gaussian"), 0)])
+def test_no_layers_are_the_identity(stack):
+    found = mf.check(jacobian_spectrum(stack, 1.0))
+    assert float(found.lambda_max) == 1.0
+    assert float(found.cdf(1.0)) == 1.0
+
+
+def test_nan_and_nothing_are_read_as_such():
+    found = jacobian_spectrum(mf.Dense(mf.activation("relu"), 1.0, 0.0, "orthogonal"), 1.0)
+    assert found.density(np.array([])).shape == (0,)
+    for read in (found.density, found.singular_density, found.cdf):
+        assert np.isnan(read(np.nan))
 
 
 def test_what_has_no_spectrum_is_said():

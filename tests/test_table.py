@@ -118,6 +118,8 @@ def test_outside_its_range_a_table_is_silent():
     for q in (np.exp(WIDE[0]) / 1.01, np.exp(WIDE[-1]) * 1.01):
         assert np.isnan(found.read(found.second_moment, q))
     assert np.isfinite(found.gaps(low * 1.01, 0.0)).all()
+    for theta in (-1e-9, 1.58, 3.0):
+        assert np.isnan(found.gaps(1.0, theta)).all()
 
 
 def test_a_table_that_quadrature_contradicts_has_no_pairs(monkeypatch):

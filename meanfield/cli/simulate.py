@@ -142,7 +142,7 @@ def _print_rows(comparison: "Comparison") -> None:
             table.add_section()
         shown = SYMBOLS[row.quantity] if row.quantity != previous else ""
         numbers = (f"{row.theory:.6g}", f"{row.mean:.6g}", f"{row.error:.2g}")
-        z = "given" if math.isnan(row.z) else f"{row.z:+.2f}"
+        z = "given" if row.given else "unknown" if math.isnan(row.z) else f"{row.z:+.2f}"
         table.add_row(shown, str(row.layer), *numbers, z)
         previous = row.quantity
     console().print(table)
@@ -154,9 +154,11 @@ def _verdict(comparison: "Comparison", networks: int) -> str:
 
     worst = comparison.worst
     rows = sum(not math.isnan(row.z) for row in comparison.rows)
+    if rows == 0:
+        return "nothing can be compared: theory or networks have no finite numbers"
     # At most: what happens in one row is not independent of what happens in the next.
     chance = min(1.0, 2 * rows * float(t.sf(abs(worst.z), networks - 1)))
     return (
         f"largest |z|: {abs(worst.z):.2f}, {SYMBOLS[worst.quantity]} at layer {worst.layer}; "
-        f"chance has one as large in {100 * chance:.2g} % of such runs, or fewer"
+        f"chance has one as large in {100 * chance:.3g} % of such runs, or fewer"
     )

@@ -16,6 +16,8 @@ NEEDS = ("log_s", "log_density", "distribution", "atom_log_s", "atom_mass")
 # Densities may grow without bound at the ends: axes fit what is this far inside.
 INSIDE = 0.03
 MARGIN = 1.06
+# Where log s is beyond this, s is shown in units of its largest value.
+BOUND = 100.0
 
 
 def draw_spectrum(dataset: xr.Dataset) -> Figure:
@@ -31,6 +33,7 @@ def draw_spectrum(dataset: xr.Dataset) -> Figure:
 def _draw(dataset: xr.Dataset) -> Figure:
     fig = style.canvas(style.WIDE, 2.9)
     axes = fig.subplots(1, 3)
+    dataset, unit = _in_range(dataset)
     log_s, log_density = dataset["log_s"].values, dataset["log_density"].values
     places, masses = dataset["atom_log_s"].values, dataset["atom_mass"].values
     s = np.exp(log_s)
@@ -39,19 +42,35 @@ def _draw(dataset: xr.Dataset) -> Figure:
         style.panel(ax, letter, title)
     reach = MARGIN * np.exp(np.max([*log_s, *places], initial=0.0))
     _curve(axes[0], s, log_density / s, s > INSIDE * reach)
-    axes[0].set(xlabel=r"$s$", ylabel=r"$\rho(s)$", xlim=(-0.02 * reach, reach))
+    axes[0].set(xlabel=rf"$s{unit}$", ylabel=rf"$\rho(s{unit})$", xlim=(-0.02 * reach, reach))
     if places.size:
         style.stems(style.atom_axis(axes[0]), np.exp(places), masses, style.VERMILLION)
     step = np.linspace(0, 1, log_s.size)
     _curve(axes[1], log_s, log_density, (step > INSIDE) & (step < 1 - INSIDE))
-    axes[1].set(xlabel=r"$\log\,s$", ylabel=r"$\rho(\log\,s)$")
+    log_name = rf"\log\,(s{unit})" if unit else r"\log\,s"
+    axes[1].set(xlabel=f"${log_name}$", ylabel=rf"$\rho({log_name})$")
     finite = np.isfinite(places)
     if finite.any():
         style.stems(style.atom_axis(axes[1]), places[finite], masses[finite], style.VERMILLION)
     _steps(axes[2], dataset)
-    axes[2].set(xlabel=r"$s$", ylabel=r"$P(\leq s)$", xlim=(-0.02 * reach, reach), ylim=(0, 1.03))
+    axes[2].set(
+        xlabel=rf"$s{unit}$",
+        ylabel=rf"$P(\leq s{unit})$",
+        xlim=(-0.02 * reach, reach),
+        ylim=(0, 1.03),
+    )
     fig.suptitle(_title(dataset))
     return fig
+
+
+def _in_range(dataset: xr.Dataset) -> tuple[xr.Dataset, str]:
+    """Return a dataset in units of the largest s where that is beyond all bounds, and the unit."""
+    known = np.append(dataset["log_s"].values, dataset["atom_log_s"].values)
+    largest = known.max(initial=-np.inf)
+    if not np.isfinite(largest) or abs(largest) < BOUND:
+        return dataset, ""
+    log_s, places = dataset["log_s"] - largest, dataset["atom_log_s"] - largest
+    return dataset.assign_coords(log_s=log_s, atom_log_s=places), r"/s_{\max}"
 
 
 def _curve(ax: Axes, x: np.ndarray, density: np.ndarray, inside: np.ndarray) -> None:
@@ -59,14 +78,20 @@ def _curve(ax: Axes, x: np.ndarray, density: np.ndarray, inside: np.ndarray) -> 
     known = density[inside & np.isfinite(density)]
     if known.size and known.max() > 0:
         ax.set_ylim(0, 1.1 * known.max())
+    elif not density.size:
+        # There are atoms alone.
+        ax.set(ylim=(0, 1), yticks=[0])
 
 
 def _steps(ax: Axes, dataset: xr.Dataset) -> None:
     log_s, below = dataset["log_s"].values, dataset["distribution"].values
     ax.plot(np.exp(log_s), below, color=style.BLUE)
-    for place, mass in zip(dataset["atom_log_s"].values, dataset["atom_mass"].values, strict=True):
-        start = np.fmax.reduce(below[log_s < place], initial=0.0)
-        ends = np.exp(log_s[log_s < place].max(initial=place)), np.exp(place)
+    places, masses = dataset["atom_log_s"].values, dataset["atom_mass"].values
+    for place, mass in zip(places, masses, strict=True):
+        lower = places < place
+        start = np.fmax.reduce(below[log_s < place], initial=masses[lower].sum())
+        known = np.append(log_s[log_s < place], places[lower])
+        ends = np.exp(known.max() if known.size else place), np.exp(place)
         ax.plot(ends, [start] * 2, color=style.BLUE)
         ax.plot([ends[1]] * 2, [start, start + mass], color=style.VERMILLION)
 
@@ -75,5 +100,5 @@ def _title(dataset: xr.Dataset) -> str:
     attrs = dataset.attrs
     if "activation" not in attrs:
         return ""
-    layers = f"{style.number(attrs['depth'])} layers"
+    layers = f"{attrs['depth']:g} layer{'s' * (attrs['depth'] != 1)}"
     return f"{attrs['activation']}: {layers} of {attrs['ensemble']} weights"
