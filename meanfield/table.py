@@ -68,10 +68,10 @@ class Table:
     """Coefficients of g over the cells `PAIRS` and `ANGLES`, shape (23, 8, 16, 16)."""
     rate: Array
     """κ."""
+    error: Array
+    """The largest relative error that was found in what is certified, over its tolerance."""
     power: int = static()
     """m."""
-    error: float = static()
-    """The largest relative error that was found in what is certified, over its tolerance."""
 
     def read(self, statistic: Array, q: ScalarLike) -> Array:
         """Return a statistic of one Gaussian at the variance q, a scalar."""
@@ -145,7 +145,7 @@ def _tabulate(tree: Any, leaves: tuple[float, ...]) -> Table:
         deficits=jnp.asarray(deficits),
         rate=jnp.asarray(rate),
         power=power,
-        error=max(error, pair_error),
+        error=jnp.asarray(max(error, pair_error)),
     )
     return table if _agrees(phi, table) else _without_pairs(table)
 
