@@ -23,7 +23,7 @@ from meanfield.fixedpoint import (
     ON_EDGE,
     CorrelationFixedPoint,
     SteadyState,
-    correlation_fixed_point,
+    limit_correlation,
     steady_state,
 )
 from meanfield.layers import Layer
@@ -49,16 +49,13 @@ def depth_scales(layer: Layer, q0: ScalarLike = 1.0) -> DepthScales:
     variance vanishes, ξ_q and ξ_∇ are the limits, and ξ_c, for correlations that freeze, is NaN.
     Differentiable away from the edge.
     """
-    return _scales(steady_state(layer, q0), correlation_fixed_point(layer, q0))
+    state = steady_state(layer, q0)
+    return scales(state, limit_correlation(layer, state))
 
 
 @elementwise()
-def _scales(state: SteadyState, limit: CorrelationFixedPoint) -> DepthScales:
-    return scales(state, limit)
-
-
 def scales(state: SteadyState, limit: CorrelationFixedPoint) -> DepthScales:
-    """Return the depth scales at a scalar steady state and limit that are known."""
+    """Return the depth scales at a steady state and a limit that are known."""
     known = (limit.status == Status.OK) | (limit.status == Status.VANISHES)
     xi_q, xi_grad = (jnp.where(known, scale(x), jnp.nan) for x in (jnp.abs(state.slope), state.chi))
     return DepthScales(xi_q, scale(limit.slope), xi_grad, limit.status)

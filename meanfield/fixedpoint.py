@@ -141,16 +141,12 @@ def correlation_fixed_point(layer: Layer, q0: ScalarLike = 1.0) -> CorrelationFi
     On the edge and in the ordered phase it is c = 1. The status is that of the steady state,
     or NOT_CONVERGED. Differentiable where c < 1.
     """
-    return _limit(layer, steady_state(layer, q0))
+    return limit_correlation(layer, steady_state(layer, q0))
 
 
 @elementwise()
-def _limit(layer: Layer, state: SteadyState) -> CorrelationFixedPoint:
-    return limit_correlation(layer, state)
-
-
 def limit_correlation(layer: Layer, state: SteadyState) -> CorrelationFixedPoint:
-    """Return the limit of correlations for a scalar steady state that is known."""
+    """Return the limit of correlations at a steady state that is known."""
     q = jnp.where(state.status == Status.OK, state.q, 1.0)
     leaves_one = (state.chi > 1 + ON_EDGE) | layer.separates()
     chaotic = (state.status == Status.OK) & leaves_one

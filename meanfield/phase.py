@@ -197,8 +197,7 @@ def _numbers(layer: Dense, q0: float) -> dict[str, Array]:
 
 
 def _axis(name: str, values: ArrayLike) -> np.ndarray:
-    for value in np.atleast_1d(np.asarray(values, dtype=object)).ravel():
-        require_number(name, value)
+    require_number(name, np.asarray(values))
     axis = np.atleast_1d(np.asarray(values, dtype=float))
     require(NON_NEGATIVE[0](axis), name, axis, NON_NEGATIVE[1])
     if axis.ndim > 1 or axis.size == 0 or (np.diff(axis) <= 0).any():

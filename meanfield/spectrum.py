@@ -127,13 +127,15 @@ class JacobianSpectrum:
         """Return the density of the continuous part at λ = x; 0 for x <= 0."""
         x = jnp.asarray(x, dtype=float)
         safe = jnp.where(x > 0, x, 1.0)
-        return jnp.where(x <= 0, 0.0, self.log_density(jnp.log(safe)) / safe + 0 * x)
+        density = jnp.where(x > 0, self.log_density(jnp.log(safe)) / safe, 0.0)
+        return jnp.where(jnp.isnan(x), jnp.nan, density)
 
     def singular_density(self, s: ScalarLike) -> Array:
         """Return the density of the continuous part of singular values at s; 0 for s <= 0."""
         s = jnp.asarray(s, dtype=float)
         safe = jnp.where(s > 0, s, 1.0)
-        return jnp.where(s <= 0, 0.0, 2 * self.log_density(2 * jnp.log(safe)) / safe + 0 * s)
+        density = jnp.where(s > 0, 2 * self.log_density(2 * jnp.log(safe)) / safe, 0.0)
+        return jnp.where(jnp.isnan(s), jnp.nan, density)
 
     def log_density(self, log_x: ScalarLike) -> Array:
         """Return the density of log λ at log_x, which is λρ(λ): never overflows."""
@@ -145,7 +147,8 @@ class JacobianSpectrum:
         value = self.log_cdf(jnp.log(jnp.where(x > 0, x, 1.0)))
         zero = (self.atoms.mass * (self.atoms.place == 0)).sum(axis=-1)
         zero = zero.reshape(zero.shape + (1,) * x.ndim)
-        return jnp.where(x < 0, 0.0, jnp.where(x == 0, zero, value + 0 * x))
+        below = jnp.where(x > 0, value, jnp.where(x == 0, zero, 0.0))
+        return jnp.where(jnp.isnan(x), jnp.nan, below)
 
     def log_cdf(self, log_x: ScalarLike) -> Array:
         """Return P(log λ <= log_x), atoms included."""

@@ -233,6 +233,8 @@ def test_nan_and_nothing_are_read_as_such():
     assert found.density(np.array([])).shape == (0,)
     for read in (found.density, found.singular_density, found.cdf):
         assert np.isnan(read(np.nan))
+        assert float(read(np.inf)) == (1.0 if read == found.cdf else 0.0)
+        assert float(read(-np.inf)) == 0.0
 
 
 def test_what_has_no_spectrum_is_said():

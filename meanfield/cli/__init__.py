@@ -155,14 +155,14 @@ def point(
 ) -> None:
     """Describe one network: its fixed variance, χ₁, the limit of correlations, moments."""
     from meanfield.errors import Status, require
-    from meanfield.fixedpoint import correlation_fixed_point, steady_state
+    from meanfield.fixedpoint import limit_correlation, steady_state
     from meanfield.layers import Dense
 
     phi = load_activation(activation, param)
     require(math.isfinite(q0) and q0 > 0, "q0", q0, "a finite variance > 0")
     layer = Dense(phi, sigma_w, sigma_b, keep=keep)
     state = steady_state(layer, q0)
-    limit = correlation_fixed_point(layer, q0)
+    limit = limit_correlation(layer, state)
     solved = int(state.status) == Status.OK
     mu1, mu2 = (phi.slope_moment(state.q, power) if solved else math.nan for power in (2, 4))
     status = Status(int(limit.status if solved else state.status))

@@ -69,7 +69,7 @@ def _draw(dataset: xr.Dataset) -> Figure:
     title = f"phase diagram of {name}" if name else "phase diagram"
     ax.set_title(title if whole else f"{title}, dropout keeps {dataset.attrs['keep']:g}")
     if ax.get_legend_handles_labels()[0]:
-        fig.legend(loc="outside lower center", ncols=3)
+        fig.legend(loc="outside lower center", ncols=3, columnspacing=1.0)
     return fig
 
 
