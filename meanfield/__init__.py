@@ -59,7 +59,8 @@ _HOMES = {
     "description": ("Description", "describe"),
     "curvature": ("Curvature", "curvature_propagation"),
     "phase": ("phase_diagram",),
-    "table": ("Table", "tabulate"),
+    "table": ("Tabulated",),
+    "tabulation": ("tabulate",),
     "jacobian": ("JacobianMoments", "jacobian_moments"),
     "spectrum": ("JacobianSpectrum", "jacobian_spectrum"),
     "spectral_limits": (

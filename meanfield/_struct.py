@@ -58,6 +58,19 @@ def struct(cls: type[C]) -> type[C]:
     return record
 
 
+class Whole:
+    """A record whose arrays belong together: `elementwise` functions hand it on as it is."""
+
+
+def _numbers(tree: Any) -> tuple[list[Any], Any]:
+    """Return the leaves of a tree, `Whole` records among them, and its structure."""
+    return jax.tree.flatten(tree, is_leaf=lambda x: isinstance(x, Whole))
+
+
+def _shapes(leaves: list[Any]) -> list[tuple[int, ...]]:
+    return [np.shape(leaf) for leaf in leaves if not isinstance(leaf, Whole)]
+
+
 def concrete(*values: Any) -> bool:
     """Return whether every value is a number or array, none a tracer or a placeholder."""
     kinds = (bool, int, float, np.ndarray, np.generic, jax.Array)
@@ -86,13 +99,27 @@ def in_blocks(function: Callable[..., Any], record: Any, values: Any) -> Any:
     return jax.tree.map(lambda *xs: np.concatenate(xs)[: values.size], *results)
 
 
-def elements(record: C) -> tuple[list[C], tuple[int, ...]]:
-    """Return the scalar records that a record of arrays stands for, and the shape they make."""
+def flattened(record: C) -> tuple[C, tuple[int, ...]]:
+    """Return a record of vectors in place of one of arrays that broadcast, and their shape."""
     leaves, tree = jax.tree.flatten(record)
     shape = np.broadcast_shapes(*map(np.shape, leaves))
     flat = [np.broadcast_to(np.asarray(leaf, dtype=float), shape).ravel() for leaf in leaves]
-    count = int(np.prod(shape))
-    return [jax.tree.unflatten(tree, [leaf[i] for leaf in flat]) for i in range(count)], shape
+    return jax.tree.unflatten(tree, flat), shape
+
+
+def pick(record: C, places: Any) -> C:
+    """Return what a record of vectors has at some places; single numbers are kept."""
+
+    def part(leaf: Any) -> Any:
+        return leaf if isinstance(leaf, Whole) or np.ndim(leaf) == 0 else leaf[places]
+
+    return jax.tree.map(part, record, is_leaf=lambda leaf: isinstance(leaf, Whole))
+
+
+def elements(record: C) -> tuple[list[C], tuple[int, ...]]:
+    """Return the scalar records that a record of arrays stands for, and the shape they make."""
+    flat, shape = flattened(record)
+    return [pick(flat, i) for i in range(int(np.prod(shape)))], shape
 
 
 Domain = tuple[Callable[[Any], Any], str]
@@ -115,15 +142,20 @@ def elementwise(*static_argnames: str, **domains: Domain) -> Callable[[F], F]:
 
         @functools.partial(jax.jit, static_argnums=(0,))
         def compiled(fixed: tuple[tuple[str, Any], ...], dynamic: dict[str, Any]) -> Any:
-            leaves, tree = jax.tree.flatten(dynamic)
-            shape = jnp.broadcast_shapes(*map(jnp.shape, leaves))
+            leaves, tree = _numbers(dynamic)
+            shape = jnp.broadcast_shapes(*_shapes(leaves))
+            single = [i for i, leaf in enumerate(leaves) if not isinstance(leaf, Whole)]
 
-            def one(values: Any) -> Any:
-                return function(**jax.tree.unflatten(tree, values), **dict(fixed))
+            def one(values: list[Any]) -> Any:
+                element = leaves.copy()
+                for place, value in zip(single, values, strict=True):
+                    element[place] = value
+                return function(**jax.tree.unflatten(tree, element), **dict(fixed))
 
+            numbers = [leaves[place] for place in single]
             if shape == ():
-                return one(leaves)
-            flat = [jnp.broadcast_to(leaf, shape).ravel() for leaf in leaves]
+                return one(numbers)
+            flat = [jnp.broadcast_to(number, shape).ravel() for number in numbers]
             out = jax.lax.map(one, flat)
             return jax.tree.map(lambda x: x.reshape(shape + x.shape[1:]), out)
 
@@ -137,10 +169,10 @@ def elementwise(*static_argnames: str, **domains: Domain) -> Callable[[F], F]:
                         f"{name} = {value!r} is not legal; it must not be text "
                         "(activation(name) makes an activation)"
                     )
-                if isinstance(value, list | tuple):
+                if isinstance(value, list | tuple) and name not in static_argnames:
                     bound.arguments[name] = np.asarray(value, dtype=float)
             try:
-                np.broadcast_shapes(*map(np.shape, jax.tree.leaves(bound.arguments)))
+                np.broadcast_shapes(*_shapes(_numbers(bound.arguments)[0]))
             except ValueError as error:
                 raise MeanFieldError(f"arguments of {function.__name__}: {error}") from error
             for name, (check, legal) in domains.items():

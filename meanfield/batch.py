@@ -22,8 +22,9 @@ from meanfield._struct import struct
 from meanfield.chebyshev import locate, series, series_and_slope
 from meanfield.errors import Status
 from meanfield.fixedpoint import ON_EDGE
-from meanfield.table import ANGLES, PAIR_TOLERANCE, PAIRS, WIDE, Table
-from meanfield.typing import Array
+from meanfield.table import ACUTE, PAIRS, WIDE, Table, Tabulated
+from meanfield.tabulation import PAIR_TOLERANCE
+from meanfield.typing import Array, ScalarLike
 
 # Points of the walk in a cell of the table.
 POINTS = 4
@@ -60,13 +61,15 @@ class Settled:
 
 
 @jax.jit
-def settle(table: Table, sigma_w: Array, sigma_b: Array, q0: Array) -> Settled:
+def settle(phi: Tabulated, sigma_w: Array, sigma_b: Array, q0: ScalarLike) -> Settled:
     """Return where dense networks without dropout settle, for vectors of σw and σb.
 
     They start at the variance q0, a scalar.
     """
-    weights, biases = jnp.square(sigma_w), jnp.square(sigma_b)
-    stop = _walk(table, weights, biases, q0)
+    table, unit = phi.table, jnp.square(phi.width)
+    # With q in units of width², they are networks of φ1.
+    weights, biases = jnp.square(sigma_w * phi.steepness), jnp.square(sigma_b) / unit
+    stop = _walk(table, weights, biases, jnp.asarray(q0 / unit))
     log_q, closed = _variance(table, stop, weights, biases)
     cell, x = locate(jnp.asarray(WIDE), log_q)
     variance_slope, mean, fourth = (
@@ -78,7 +81,7 @@ def settle(table: Table, sigma_w: Array, sigma_b: Array, q0: Array) -> Settled:
     epsilon, steepness, limited = _limit(table, log_q, mean, weights)
 
     values = {
-        "q": jnp.exp(log_q),
+        "q": unit * jnp.exp(log_q),
         "slope": slope,
         "chi": chi,
         "moment_ratio": fourth / mean**2,
@@ -232,7 +235,7 @@ def _walk(table: Table, weights: Array, biases: Array, q0: Array) -> Stop:
     )
 
 
-def _newton(
+def newton(
     step: Callable[[Array], tuple[Array, Array]], low: Array, high: Array
 ) -> tuple[Array, Array]:
     """Return the root of a function that rises through 0 between low and high, and its last step.
@@ -270,7 +273,7 @@ def _turning_point(table: Table, low: Array, high: Array, weights: Array) -> Arr
         value, slope = series_and_slope(coefficients, (log_q - middle) / half)
         return sign * (weights * value - 1), sign * weights * slope / half
 
-    return _newton(step, low, high)[0]
+    return newton(step, low, high)[0]
 
 
 def _variance(table: Table, stop: Stop, weights: Array, biases: Array) -> tuple[Array, Array]:
@@ -283,7 +286,7 @@ def _variance(table: Table, stop: Stop, weights: Array, biases: Array) -> tuple[
         q = jnp.exp(log_q)
         return q - weights * value - biases, q - weights * slope / half
 
-    log_q, last = _newton(step, stop.low, stop.high)
+    log_q, last = newton(step, stop.low, stop.high)
     return log_q, last <= LAST_STEP
 
 
@@ -291,18 +294,19 @@ def _limit(table: Table, log_q: Array, mean: Array, weights: Array) -> tuple[Arr
     """Return ε and tan(θ/2) dG/dθ where G = E φ'² - 1/σw², and whether they are known."""
     wanted = mean - 1 / weights
     cell, x = locate(jnp.asarray(PAIRS), log_q)
+    pairs, acute = table.pairs, ACUTE.size - 1
     # G at the ends of the cells of θ.
-    ends = series(table.deficits.sum(axis=-1)[cell], x[:, None])
-    scale = jnp.exp(-table.rate / jnp.exp(log_q))
-    ends = ends * jnp.asarray(ANGLES[1:] ** table.power) * scale[:, None]
+    ends = series(pairs.deficits[:, :acute].sum(axis=-1)[cell], x[:, None])
+    scale = jnp.exp(-pairs.rate / jnp.exp(log_q))
+    ends = ends * jnp.asarray(ACUTE[1:] ** pairs.power) * scale[:, None]
     angle = (ends < wanted[:, None]).sum(axis=1)
     beyond = angle == ends.shape[1]
     # c* is not negative: where G(π/2) is `wanted` but for its error, c* is 0.
     none = beyond & (wanted - ends[:, -1] <= PAIR_TOLERANCE * ends[:, -1] + LEFT * mean)
     angle = jnp.minimum(angle, ends.shape[1] - 1)
-    coefficients = series(jnp.swapaxes(table.deficits[cell, angle], 1, 2), x[:, None])
-    low, high = jnp.asarray(ANGLES)[angle], jnp.asarray(ANGLES)[angle + 1]
-    target = jnp.log(jnp.where(wanted > 0, wanted, 1.0)) + table.rate / jnp.exp(log_q)
+    coefficients = series(jnp.swapaxes(pairs.deficits[cell, angle], 1, 2), x[:, None])
+    low, high = jnp.asarray(ACUTE)[angle], jnp.asarray(ACUTE)[angle + 1]
+    target = jnp.log(jnp.where(wanted > 0, wanted, 1.0)) + pairs.rate / jnp.exp(log_q)
 
     def read(theta: Array) -> tuple[Array, Array]:
         """Return g and θ dg/dθ."""
@@ -311,12 +315,12 @@ def _limit(table: Table, log_q: Array, mean: Array, weights: Array) -> tuple[Arr
 
     def step(log_theta: Array) -> tuple[Array, Array]:
         g, slope = read(jnp.exp(log_theta))
-        return table.power * log_theta + jnp.log(g) - target, table.power + slope / g
+        return pairs.power * log_theta + jnp.log(g) - target, pairs.power + slope / g
 
-    log_theta, last = _newton(step, jnp.log(jnp.maximum(low, SMALLEST_ANGLE)), jnp.log(high))
+    log_theta, last = newton(step, jnp.log(jnp.maximum(low, SMALLEST_ANGLE)), jnp.log(high))
     theta = jnp.where(none, np.pi / 2, jnp.exp(log_theta))
     g, slope = read(theta)
-    growth = scale * theta ** (table.power - 1) * (table.power * g + slope)
+    growth = scale * theta ** (pairs.power - 1) * (pairs.power * g + slope)
     inside = (log_q >= PAIRS[0]) & (log_q <= PAIRS[-1])
     known = inside & (none | (~beyond & (last <= LAST_STEP)))
     return 2 * jnp.sin(theta / 2) ** 2, jnp.tan(theta / 2) * growth, known

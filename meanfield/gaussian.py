@@ -97,13 +97,21 @@ class LineRule:
         return jnp.where(jnp.isinf(scale), jnp.inf, mean)
 
 
-def line_rule(q: ScalarLike, kinks: Kinks = (), size: int = LINE_SIZE) -> LineRule:
-    """Return the rule for E f(√q z) with f analytic between `kinks`."""
+def line_rule(
+    q: ScalarLike, kinks: Kinks = (), size: int = LINE_SIZE, even: bool = False
+) -> LineRule:
+    """Return the rule for E f(√q z) with f analytic between `kinks`.
+
+    If f is `even` and its kinks, which are then in pairs, ascend, the rule is twice that for z > 0.
+    """
     _require_scalar("q", q)
     root = jnp.sqrt(jnp.asarray(q, dtype=float))
     grading = jax.lax.stop_gradient(jnp.log(jnp.maximum(1.0, root)))
-    cuts = [jnp.asarray(k / _positive(root)) for k in _nonzero(kinks)]
-    z, weights = _cut_line(cuts, grading, size, LINE_CLIP)
+    used = kinks[(len(kinks) + 1) // 2 :] if even else _nonzero(kinks)
+    cuts = [jnp.asarray(k / _positive(root)) for k in used]
+    z, weights = _cut_line(cuts, grading, size, LINE_CLIP, half=even)
+    if even:
+        return LineRule(z, 2 * weights * normal_density(z), ends=(size - 1, size - 1))
     return LineRule(z, weights * normal_density(z), ends=(size - 1, 2 * size + 2))
 
 
@@ -280,11 +288,18 @@ def plackett(
     return line_sums(summands).certified(bound), line_sums(summands * weight).certified(bound)
 
 
-def _cut_line(cuts: list[Array], grading: Array, size: int, clip: float) -> tuple[Array, Array]:
-    """Return nodes and weights on the real line, cut at 0 and at `cuts` up to ±clip."""
+def _cut_line(
+    cuts: list[Array], grading: Array, size: int, clip: float, half: bool = False
+) -> tuple[Array, Array]:
+    """Return nodes and weights on the real line, cut at 0 and at `cuts` up to ±clip.
+
+    Or on the positive half of it, if the cuts are positive.
+    """
     edges = jnp.sort(jnp.clip(jnp.stack([jnp.zeros_like(grading), *cuts]), -clip, clip))
     outer = half_line(grading, size)
-    nodes, weights = [edges[0] - outer.nodes, edges[-1] + outer.nodes], [outer.weights] * 2
+    nodes, weights = [edges[-1] + outer.nodes], [outer.weights]
+    if not half:
+        nodes, weights = [edges[0] - outer.nodes, *nodes], [*weights, outer.weights]
     if cuts:
         inner = panel(grading, size)
         lengths = jnp.diff(edges)[:, None]

@@ -15,9 +15,11 @@ import numpy as np
 from meanfield.activations.base import Activation
 from meanfield.depth import DepthScales, scales
 from meanfield.errors import Status
-from meanfield.fixedpoint import CorrelationFixedPoint, SteadyState, limit_correlation
+from meanfield.fixedpoint import ON_EDGE, CorrelationFixedPoint, SteadyState, limit_correlation
 from meanfield.layers import Dense
 from meanfield.registry import Registry
+from meanfield.table import Tabulated
+from meanfield.tabulation import Part
 from meanfield.typing import Array
 
 # Correlations at which a map is compared with the identity: cos of this many even angles.
@@ -25,11 +27,23 @@ ANGLES = 17
 
 
 class Point:
-    """One network at its steady state; what several observables need is computed once."""
+    """One network at its steady state; what several observables need is computed once.
 
-    def __init__(self, layer: Dense, state: SteadyState) -> None:
+    The limit of correlations is found if it is not given. `critical` says that χ1 is 1 by
+    construction, so that no more than that needs to be compiled.
+    """
+
+    def __init__(
+        self,
+        layer: Dense,
+        state: SteadyState,
+        limit: CorrelationFixedPoint | None = None,
+        critical: bool = False,
+    ) -> None:
         self.layer = layer
         self.state = state
+        self.limit = limit
+        self.critical = critical
         # A dummy where there is no steady state; the engine masks what is read from it.
         self.q = jnp.where(state.status == Status.OK, state.q, 1.0)
 
@@ -39,21 +53,39 @@ class Point:
 
     @functools.cached_property
     def correlation(self) -> CorrelationFixedPoint:
-        return limit_correlation(self.layer, self.state)
+        return limit_correlation(self.layer, self.state) if self.limit is None else self.limit
 
     @functools.cached_property
     def depth_scales(self) -> DepthScales:
         return scales(self.state, self.correlation)
 
+    def deviation(self, end: Array, angles: int) -> Array:
+        """Return max |R(ρ) - ρ| over ρ from 1 down to an end at which R(ρ) - ρ is `end`.
+
+        As R' ≤ χ1 everywhere, R(ρ) - ρ ≥ 0 does not fall towards the end where χ1 ≤ 1. In the
+        chaotic phase its maximum is that over the first `angles` samples.
+        """
+        if self.critical:
+            return end
+        return jnp.where(self._ordered, end, self._deviations[:angles].max())
+
+    @property
+    def _ordered(self) -> Array:
+        return self.state.chi <= 1 + ON_EDGE
+
     @functools.cached_property
-    def deviations(self) -> Array:
-        """|R(ρ) - ρ| at ρ = cos θ for even angles from 0 to π."""
+    def _deviations(self) -> Array:
+        """|R(ρ) - ρ| at ρ = cos θ for even angles from 0 to π, in the chaotic phase."""
         epsilon = jnp.asarray(2 * np.sin(np.linspace(0, np.pi, ANGLES) / 2) ** 2)
 
         def deviation(e: Array) -> Array:
             return jnp.abs(self.layer.decorrelation(self.q, e) - e)
 
-        return jax.lax.map(deviation, epsilon)
+        return jax.lax.cond(
+            self._ordered,
+            lambda: jnp.zeros_like(epsilon),
+            lambda: jax.lax.map(deviation, epsilon),
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,19 +98,24 @@ class Observable:
     function: Callable[[Point], Array]
     parameters: tuple[str, ...] = ()
     """Parameters that an activation must have for the observable to exist."""
+    parts: tuple[Part, ...] = ()
+    """What it reads off a table beside moments and the limit of correlations."""
 
 
 observables: Registry[Observable] = Registry("observable")
 
 
 def observable(
-    symbol: str, long_name: str, parameters: tuple[str, ...] = ()
+    symbol: str,
+    long_name: str,
+    parameters: tuple[str, ...] = (),
+    parts: tuple[Part, ...] = (),
 ) -> Callable[[Callable[[Point], Array]], Observable]:
     """Return a decorator that registers a function under its own name."""
 
     def decorator(function: Callable[[Point], Array]) -> Observable:
         name = function.__name__
-        record = Observable(name, symbol, long_name, function, parameters)
+        record = Observable(name, symbol, long_name, function, parameters, parts)
         return observables.register(name)(record)
 
     return decorator
@@ -91,28 +128,47 @@ def moment_ratio(point: Point) -> Array:
     return phi.slope_moment(q, 4) / phi.slope_moment(q, 2) ** 2
 
 
-@observable("max |R(ρ) - ρ|, ρ ≥ 0", "largest change of a correlation in [0, 1] by one layer")
+@observable(
+    "max |R(ρ) - ρ|, ρ ≥ 0",
+    "largest change of a correlation in [0, 1] by one layer",
+    parts=("means",),
+)
 def max_deviation(point: Point) -> Array:
-    """Return the maximum of |R(ρ) - ρ| over sampled ρ in [0, 1]."""
-    return point.deviations[: ANGLES // 2 + 1].max()
+    """Return the maximum of |R(ρ) - ρ| over ρ in [0, 1], over sampled ρ in the chaotic phase."""
+    return point.deviation(correlation_at_zero.function(point), ANGLES // 2 + 1)
 
 
-@observable("max |R(ρ) - ρ|", "largest change of a correlation in [-1, 1] by one layer")
+@observable(
+    "max |R(ρ) - ρ|",
+    "largest change of a correlation in [-1, 1] by one layer",
+    parts=("means", "obtuse"),
+)
 def max_deviation_full(point: Point) -> Array:
-    """Return the maximum of |R(ρ) - ρ| over sampled ρ in [-1, 1]."""
-    return point.deviations.max()
+    """Return the maximum of |R(ρ) - ρ| over ρ in [-1, 1], over sampled ρ in the chaotic phase.
+
+    R(-1) + 1 is twice what follows if φ is replaced by its even part.
+    """
+    end = 2 * _after(point, point.phi.even_moment(point.q))
+    return point.deviation(end, ANGLES)
 
 
 @observable("a/√q*", "half-width of the linear region in standard deviations", ("a",))
 def linear_width(point: Point) -> Array:
     """Return a/√q* for an activation that is linear on [-a, a]."""
-    return point.phi.a / jnp.sqrt(point.q)  # pyright: ignore[reportAttributeAccessIssue]
+    phi = point.phi.phi if isinstance(point.phi, Tabulated) else point.phi
+    return phi.a / jnp.sqrt(point.q)  # pyright: ignore[reportAttributeAccessIssue]
 
 
-@observable("R(0)", "correlation that follows correlation 0")
+@observable("R(0)", "correlation that follows correlation 0", parts=("means",))
 def correlation_at_zero(point: Point) -> Array:
     """Return R(0)."""
-    return 1.0 - point.layer.decorrelation(point.q, jnp.ones(()))
+    return _after(point, jnp.square(point.phi.mean(point.q)))
+
+
+def _after(point: Point, moment: Array) -> Array:
+    """Return the correlation that follows where E φ(u1) φ(u2) is a given moment."""
+    layer = point.layer
+    return (jnp.square(layer.sigma_w) * moment + jnp.square(layer.sigma_b)) / point.q
 
 
 @observable("c*", "limit of correlations in deep layers")

@@ -8,10 +8,6 @@ References
 """
 
 import dataclasses
-import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -27,16 +23,16 @@ from meanfield.depth import scale
 from meanfield.errors import MeanFieldError, Status, require
 from meanfield.fixedpoint import steady_state
 from meanfield.layers import Dense
+from meanfield.method import Method, in_parallel, uses_table, workers
 from meanfield.observables import Point, observables
 from meanfield.sweep.engine import STATE, attributes
 from meanfield.sweep.store import status_attributes
-from meanfield.table import has_table, tabulate
+from meanfield.tabulation import NO_PAIRS, has_pairs, tabulate
 from meanfield.typing import Array
 
-METHODS = ("auto", "table", "quadrature")
 # Pieces of a grid per processor, for quadrature; points that are read off a table, and that are
-# solved by quadrature where it does not settle them, at a time; and from which size on one pays.
-PIECES, CHUNK, BLOCK, TABLE_PAYS = 4, 4096, 32, 256
+# solved by quadrature where it does not settle them, at a time.
+PIECES, CHUNK, BLOCK = 4, 4096, 32
 # The edge beside a diagram: variances from, to, and how many.
 EDGE = (1e-4, 1e4, 401)
 VARIABLES = {
@@ -55,7 +51,7 @@ def phase_diagram(
     sigma_b: ArrayLike,
     keep: float = 1.0,
     q0: float = 1.0,
-    method: Literal["auto", "table", "quadrature"] = "auto",
+    method: Method = "auto",
 ) -> xr.Dataset:
     """Return what becomes of signals and gradients over a grid of σw and σb.
 
@@ -84,11 +80,11 @@ def phase_diagram(
     axes = {"sigma_w": _axis("sigma_w", sigma_w), "sigma_b": _axis("sigma_b", sigma_b)}
     mesh = np.meshgrid(*axes.values(), indexing="ij")
     flat = [values.ravel() for values in mesh]
-    if _wants_quadrature(phi, keep, method, flat[0].size):
-        length = -(-flat[0].size // (PIECES * _workers()))
-        found = _solve(phi, flat[0], flat[1], keep, q0, length)
-    else:
+    if uses_table(method, flat[0].size, lambda: _obstacle(phi, keep)):
         found = _look_up(phi, flat[0], flat[1], q0)
+    else:
+        length = -(-flat[0].size // (PIECES * workers()))
+        found = _solve(phi, flat[0], flat[1], keep, q0, length)
     values = {name: part.reshape(mesh[0].shape) for name, part in found.items()}
     dims = tuple(axes)
     data = {name: (dims, values[name], attributes(*labels)) for name, labels in VARIABLES.items()}
@@ -102,15 +98,13 @@ def phase_diagram(
     return xr.Dataset(data, coords, attrs)
 
 
-def _wants_quadrature(phi: Activation, keep: float, method: str, size: int) -> bool:
-    """Return whether to solve by quadrature; raise where the method is not legal."""
-    if method not in METHODS:
-        raise MeanFieldError(f"method = {method!r} is not legal; it must be {', '.join(METHODS)}")
-    if method == "table" and keep != 1:
-        raise MeanFieldError(f"method = 'table' is not legal with dropout, keep = {keep}")
-    if method == "auto":
-        return keep != 1 or size < TABLE_PAYS or not has_table(phi)
-    return method == "quadrature"
+def _obstacle(phi: Activation, keep: float) -> str:
+    """Return why there can be no table, if so."""
+    if keep != 1:
+        return f"a table knows no dropout, keep = {keep}"
+    if not has_pairs(phi):
+        return NO_PAIRS.format(type(phi).__name__)
+    return ""
 
 
 def _look_up(
@@ -118,12 +112,12 @@ def _look_up(
 ) -> dict[str, np.ndarray]:
     """Return the numbers of networks without dropout by the table of their activation."""
     require(POSITIVE[0](np.asarray(q0)), "q0", q0, POSITIVE[1])
-    table, start = tabulate(phi), jnp.asarray(float(q0))
+    tabulated = tabulate(phi, ("moments", "acute"))
 
     def numbers(places: np.ndarray) -> dict[str, Array]:
-        return _read(settle(table, sigma_w[places], sigma_b[places], start))
+        return _read(settle(tabulated, sigma_w[places], sigma_b[places], q0))
 
-    values = _in_parallel(numbers, sigma_w.size, CHUNK)
+    values = in_parallel(numbers, sigma_w.size, CHUNK)
     left = np.flatnonzero(~values.pop("sure"))
     if left.size:
         solved = _solve(phi, sigma_w[left], sigma_b[left], 1.0, q0, length=BLOCK)
@@ -156,25 +150,7 @@ def _solve(
     def numbers(places: np.ndarray) -> dict[str, Array]:
         return _numbers(Dense(phi, sigma_w[places], sigma_b[places], keep=keep), q0)
 
-    return _in_parallel(numbers, sigma_w.size, length)
-
-
-def _in_parallel(
-    numbers: Callable[[np.ndarray], dict[str, Array]], size: int, length: int
-) -> dict[str, np.ndarray]:
-    """Return numbers(range(size)), by pieces of one length, so that one kernel serves them all."""
-    pieces = (np.arange(-(-size // length) * length) % size).reshape(-1, length)
-    # The first piece compiles, before any thread starts: XLA must not write one kernel into the
-    # compilation cache while another runs.
-    first = jax.block_until_ready(numbers(pieces[0]))
-    with ThreadPoolExecutor(_workers()) as pool:
-        rest = pool.map(lambda piece: jax.block_until_ready(numbers(piece)), pieces[1:])
-        results = [first, *rest]
-    return {name: np.concatenate([np.asarray(r[name]) for r in results])[:size] for name in first}
-
-
-def _workers() -> int:
-    return os.cpu_count() or 1
+    return in_parallel(numbers, sigma_w.size, length)
 
 
 @elementwise(q0=POSITIVE)

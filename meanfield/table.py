@@ -1,244 +1,207 @@
-"""An activation compiled once: its Gaussian statistics as Chebyshev series.
+"""An activation whose Gaussian statistics are read off Chebyshev series: see `meanfield.tabulate`.
 
-Over log q, cell by cell: E φ², its slope, E φ'² and E φ'⁴. Over (log q, θ), with c = cos θ, the
+Over log q, cell by cell: E φ, E φ² and that of the even part of φ, dE φ²/dq, E φ'² and E φ'⁴; and
+the bias variance on the edge of chaos,
+
+    σb²(q) = (q E φ'² - E φ²) / E φ'² = q exp(-λ/q) e(q),
+
+with λ = x²/2 where φ is homogeneous up to a kink at |x|. Over (log q, θ), with c = cos θ, the
 deficit of the correlation map,
 
     G(q, θ) = E φ'(u)² - E (φ(u1) - φ(u2))²/(2q(1 - c)) = θ^m exp(-κ/q) g(q, θ),
 
 with m = 2 for a smooth φ, m = 1 if φ' jumps, and κ = x²/2 for a piecewise linear φ whose kink
-closest to 0 is at x. In θ, not in c, it is smooth at c = 1, kinks or not. From Price's theorem,
-with S = E (φ'(u1) - φ'(u2))²/2 (`meanfield.slope_gaps`),
+closest to 0 is at x. In θ, not in c, it is smooth at c = 1, kinks or not. E (φ'(u1) - φ'(u2))²/2 is
+G + tan(θ/2) dG/dθ.
 
-    G(θ) = ∫₀^θ S(t) sin t dt / (1 - cos θ),      S = G + tan(θ/2) dG/dθ,
-
-so that neither G nor S is ever a difference: both keep their digits as c → 1.
-
-A cell is used only where it is certified: the last terms of its series are small and, for pairs of
-a curved φ, a rule of twice the step agrees. Pairs are used only if direct quadrature confirms them
-at random points. What lies elsewhere is left to it.
+Activations that differ in scale alone, φ(x) = h φ1(x/w), share the table of φ1.
 """
 
-import functools
-from collections.abc import Callable
-from dataclasses import replace
-from typing import Any
-
-import jax
 import jax.numpy as jnp
 import numpy as np
 
-from meanfield._struct import elementwise, in_blocks, static, struct
-from meanfield.activations.base import Activation, require_single
-from meanfield.activations.piecewise_linear import PiecewiseLinear
-from meanfield.chebyshev import (
-    TAIL,
-    TERMS,
-    locate,
-    nodes,
-    running_integral,
-    series,
-    series_and_slope,
-    transform,
-)
-from meanfield.errors import MeanFieldError
-from meanfield.slope_gaps import gap_growth, polar_gaps
+from meanfield._struct import Whole, static, struct
+from meanfield.activations.base import Activation
+from meanfield.chebyshev import locate, series, series_and_slope
 from meanfield.typing import Array, ScalarLike
+
+Numbers = Array | np.ndarray
 
 # Ends of the cells of log q, for one Gaussian and for pairs.
 WIDE = np.linspace(np.log(1e-10), np.log(1e16), 61)
 PAIRS = np.linspace(np.log(1e-6), np.log(1e4), 24)
-# Cells of θ, for 0 <= c <= 1; they halve towards 0, where layers of width 1/√q are.
-ANGLES = np.append(0.0, np.pi / 2 * 2.0 ** -np.arange(7, -1, -1))
-# Relative errors up to which cells are used: of moments, of V' (beside V/q), and of pairs.
-MOMENT_TOLERANCE, SLOPE_TOLERANCE, PAIR_TOLERANCE = 1e-12, 1e-11, 1e-9
-# How many random points are compared with direct quadrature.
-CHECKS = 16
+# Cells of θ for 0 <= c <= 1, which halve towards 0, where layers of width 1/√q are; and for all c.
+ACUTE = np.append(0.0, np.pi / 2 * 2.0 ** -np.arange(7, -1, -1))
+ALL_ANGLES = np.concatenate([ACUTE, np.pi - ACUTE[-2::-1]])
 
 
 @struct
-class Table:
-    """Statistics of one activation: see `tabulate`. NaN where nothing is certified."""
+class Pairs(Whole):
+    """The series of g; NaN where it is not certified."""
 
-    second_moment: Array
-    variance_slope: Array
-    slope_moment: Array
-    fourth_slope_moment: Array
-    """Coefficients over the cells `WIDE`, shape (60, 16)."""
-    deficits: Array
-    """Coefficients of g over the cells `PAIRS` and `ANGLES`, shape (23, 8, 16, 16)."""
-    rate: Array
+    deficits: Numbers
+    """Coefficients, after the cells `PAIRS` and those between `angles`, shape (23, n, 16, 16)."""
+    angles: Numbers
+    rate: Numbers
     """κ."""
-    error: Array
-    """The largest relative error that was found in what is certified, over its tolerance."""
     power: int = static()
     """m."""
 
-    def read(self, statistic: Array, q: ScalarLike) -> Array:
-        """Return a statistic of one Gaussian at the variance q, a scalar."""
-        cell, x = locate(jnp.asarray(WIDE), jnp.log(jnp.asarray(q, dtype=float)))
-        inside = (q >= np.exp(WIDE[0])) & (q <= np.exp(WIDE[-1]))
-        return jnp.where(inside, series(statistic[cell], x), jnp.nan)
-
     def gaps(self, q: ScalarLike, theta: ScalarLike) -> tuple[Array, Array]:
-        """Return G and S at the variance q and the angle θ in [0, π/2], scalars."""
+        """Return G and E (φ'(u1) - φ'(u2))²/2 at a variance q and an angle θ, scalars.
+
+        The second is NaN beyond π/2, where it would be lost in the error of G.
+        """
         q, theta = jnp.asarray(q, dtype=float), jnp.asarray(theta, dtype=float)
         cell, x = locate(jnp.asarray(PAIRS), jnp.log(q))
-        angle, y = locate(jnp.asarray(ANGLES), theta)
-        width = jnp.diff(jnp.asarray(ANGLES))[angle]
-        g, slope = series_and_slope(series(self.deficits[cell, angle].T, x), y)
+        angle, y = locate(jnp.asarray(self.angles), theta)
+        width = jnp.diff(jnp.asarray(self.angles))[angle]
+        g, slope = series_and_slope(series(jnp.asarray(self.deficits)[cell, angle].T, x), y)
         scale = theta**self.power * jnp.exp(-self.rate / q)
         deficit = scale * g
         # θ dG/dθ, and tan(θ/2)/θ, which is 1/2 at 0.
         growth = scale * (self.power * g + theta * slope * 2 / width)
         ratio = jnp.where(theta > 0, jnp.tan(theta / 2) / jnp.where(theta > 0, theta, 1.0), 0.5)
         unknown = (q < np.exp(PAIRS[0])) | (q > np.exp(PAIRS[-1])) | (theta < 0)
-        unknown = unknown | (theta > ANGLES[-1])
-        gap = deficit + ratio * growth
-        return jnp.where(unknown, jnp.nan, deficit), jnp.where(unknown, jnp.nan, gap)
+        unknown = unknown | (theta > self.angles[-1])
+        gap = jnp.where(unknown | (theta > ACUTE[-1]), jnp.nan, deficit + ratio * growth)
+        return jnp.where(unknown, jnp.nan, deficit), gap
 
     @property
-    def pair_range(self) -> tuple[float, float]:
-        """The least and the largest variance for which pairs are tabulated, NaN if none is."""
+    def range(self) -> tuple[float, float]:
+        """The least and the largest variance for which pairs are known, NaN if none is."""
         used = np.flatnonzero(np.isfinite(np.asarray(self.deficits)).all(axis=(1, 2, 3)))
         if not used.size:
             return np.nan, np.nan
         return float(np.exp(PAIRS[used[0]])), float(np.exp(PAIRS[used[-1] + 1]))
 
 
-def has_table(phi: Activation) -> bool:
-    """Return whether `tabulate` can serve an activation.
+@struct
+class Table(Whole):
+    """Coefficients of the series. NaN where nothing is certified, or nothing was asked for.
 
-    It cannot where φ oscillates for ever or jumps, or is curved and has kinks beside 0.
+    Those of one Gaussian have the shape (60, 16), after the cells `WIDE`.
     """
-    if phi.oscillates or any(float(jump) for jump in phi.jumps()):
-        return False
-    return isinstance(phi, PiecewiseLinear) or all(float(cut) == 0 for cut in phi.cuts())
+
+    second_moment: Numbers
+    variance_slope: Numbers
+    slope_moment: Numbers
+    fourth_slope_moment: Numbers
+    edge_bias: Numbers
+    """That of e, certified where `edge_certified`, of shape (60,), and else rough."""
+    edge_certified: Numbers
+    mean: Numbers
+    even_moment: Numbers
+    edge_rate: Numbers
+    """λ."""
+    pairs: Pairs
+    error: Numbers
+    """The largest relative error that was found in what is certified, over its tolerance."""
+
+    def read(self, statistic: Numbers, q: ScalarLike) -> Array:
+        """Return a statistic of one Gaussian at the variance q, of any shape."""
+        q = jnp.asarray(q, dtype=float)
+        cell, x = locate(jnp.asarray(WIDE), jnp.log(q))
+        inside = (q >= np.exp(WIDE[0])) & (q <= np.exp(WIDE[-1]))
+        return jnp.where(inside, series(jnp.asarray(statistic)[cell], x), jnp.nan)
 
 
-def tabulate(phi: Activation) -> Table:
-    """Return the table of an activation whose parameters are numbers.
+@struct
+class Tabulated(Activation):
+    """φ(x) = height·φ1(x/width), its statistics read off the table of φ1.
 
-    It is kept: a second call for an equal activation costs nothing. Raises `MeanFieldError` where
-    there can be none: see `has_table`.
+    They are NaN where the table has nothing certified; variances may then be arrays for those of
+    one Gaussian. What a table does not hold, as unequal variances, is left to the quadrature of φ.
     """
-    require_single(phi)
-    if not has_table(phi):
-        raise MeanFieldError(
-            f"phi = {type(phi).__name__} has no table: it oscillates, jumps, or is curved with "
-            "kinks beside 0"
-        )
-    leaves, tree = jax.tree.flatten(phi)
-    return _tabulate(tree, tuple(float(leaf) for leaf in leaves))
 
+    phi: Activation
+    table: Table
+    width: ScalarLike = 1.0
+    height: ScalarLike = 1.0
 
-@functools.lru_cache(maxsize=64)
-def _tabulate(tree: Any, leaves: tuple[float, ...]) -> Table:
-    phi = jax.tree.unflatten(tree, leaves)
-    singles, error = _singles(phi)
-    power = 1 if any(float(jump) for jump in phi.slope_jumps()) else 2
-    rate = 0.0
-    if isinstance(phi, PiecewiseLinear):
-        rate = min((float(kink) ** 2 / 2 for kink in phi.kinks()), default=0.0)
-    deficits, pair_error = _deficits(phi, power, rate)
-    table = Table(
-        *map(jnp.asarray, singles),
-        deficits=jnp.asarray(deficits),
-        rate=jnp.asarray(rate),
-        power=power,
-        error=jnp.asarray(max(error, pair_error)),
-    )
-    return table if _agrees(phi, table) else _without_pairs(table)
+    @property
+    def continuous(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether φ is known to be continuous."""
+        return self.phi.continuous
 
+    @property
+    def odd(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether φ is known to be odd."""
+        return self.phi.odd
 
-@elementwise()
-def _line(phi: Activation, q: ScalarLike) -> tuple[Array, Array, Array, Array]:
-    return (
-        phi.second_moment(q),
-        phi.variance_slope(q),
-        phi.slope_moment(q, 2),
-        phi.slope_moment(q, 4),
-    )
+    @property
+    def oscillates(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether φ oscillates for ever."""
+        return self.phi.oscillates
 
+    def __call__(self, x: Array) -> Array:
+        return self.phi(x)
 
-def _singles(phi: Activation) -> tuple[list[np.ndarray], float]:
-    """Return the coefficients of what is a function of q alone, and their largest error."""
-    q = np.exp(nodes(WIDE))
-    values = [part.reshape(q.shape) for part in in_blocks(_line, phi, q.ravel())]
-    sizes = [np.abs(value) for value in values]
-    sizes[1] = np.maximum(sizes[1], sizes[0] / q)
-    tolerances = (MOMENT_TOLERANCE, SLOPE_TOLERANCE, MOMENT_TOLERANCE, MOMENT_TOLERANCE)
-    kept, largest = [], 0.0
-    for value, size, tolerance in zip(values, sizes, tolerances, strict=True):
-        with np.errstate(invalid="ignore", over="ignore"):
-            coefficients = value @ transform().T
-            tail = np.abs(coefficients[:, -TAIL:]).sum(axis=1)
-            allowed = tolerance * size.min(axis=1)
-            certified = tail <= allowed
-        kept.append(np.where(certified[:, None], coefficients, np.nan))
-        used = certified & (allowed > 0)
-        largest = max(largest, float((tail[used] / allowed[used]).max(initial=0.0)))
-    return kept, largest
+    def slope(self, x: Array) -> Array:
+        return self.phi.slope(x)
 
+    def kinks(self) -> tuple[ScalarLike, ...]:
+        return self.phi.kinks()
 
-def _deficits(phi: Activation, power: int, rate: float) -> tuple[np.ndarray, float]:
-    """Return the coefficients of g, and their largest error."""
-    q, theta = np.exp(nodes(PAIRS).ravel()), nodes(ANGLES).ravel()
-    shape = (len(PAIRS) - 1, TERMS, len(ANGLES) - 1, TERMS)
-    doubt = np.zeros(shape[0])
-    with np.errstate(invalid="ignore", divide="ignore", over="ignore", under="ignore"):
-        if isinstance(phi, PiecewiseLinear):
-            growth = np.asarray(gap_growth(phi, q, theta)) * np.exp(rate / q)[:, None]
-            scaled = growth @ (_integral(0, np.ones_like) / theta[:, None]).T
-        else:
-            gaps, halves = polar_gaps(phi, q, theta, jumps=power == 1)
-            # Halving the step squares the error.
-            doubt = np.square(halves / gaps - 1).reshape(shape).max(axis=(1, 2, 3))
-            scaled = gaps / theta**power
-        mean = _integral(power, np.sin) / (2 * np.sin(theta / 2) ** 2 * theta**power)[:, None]
-        g = (scaled @ mean.T).reshape(shape).transpose(0, 2, 1, 3)
-        coefficients = transform() @ g @ transform().T
-        sizes = np.abs(coefficients)
-        tail = sizes[..., -TAIL:, :].sum(axis=(-2, -1)) + sizes[..., -TAIL:].sum(axis=(-2, -1))
-        # Of a linear φ all is 0.
-        relative = np.where(tail == 0, 0.0, tail / np.abs(g).min(axis=(-2, -1)))
-        error = doubt + relative.max(axis=1)
-    certified = error <= PAIR_TOLERANCE
-    kept = np.where(certified[:, None, None, None], coefficients, np.nan)
-    return kept, float(error[certified].max(initial=0.0) / PAIR_TOLERANCE)
+    def cuts(self) -> tuple[ScalarLike, ...]:
+        return self.phi.cuts()
 
+    def jumps(self) -> tuple[Array, ...]:
+        return tuple(jnp.zeros(()) for _ in self.kinks())
 
-@functools.cache
-def _integral(power: int, weight: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    return running_integral(ANGLES, lambda t: t**power * weight(t))
+    def slope_jumps(self) -> tuple[Array, ...]:
+        return self.phi.slope_jumps()
 
+    @property
+    def steepness(self) -> Array:
+        """height/width, by which φ' is larger than φ1'."""
+        return jnp.asarray(self.height) / self.width
 
-def _agrees(phi: Activation, table: Table) -> bool:
-    """Return whether direct quadrature gives the same at random points."""
-    low, high = table.pair_range
-    if np.isnan(low):
-        return True
-    random = np.random.default_rng(0)
-    q = np.exp(random.uniform(np.log(low), np.log(high), CHECKS))
-    theta = random.uniform(0.0, np.pi / 2, CHECKS)
-    mean, direct = (np.asarray(part) for part in _direct(phi, q, theta))
-    ours = mean - np.asarray(_gaps(table, q, theta)[0])
-    # What direct quadrature does not resolve says nothing.
-    known = np.isfinite(direct)
-    agrees = np.abs(ours - direct)[known] <= PAIR_TOLERANCE * mean[known]
-    return bool(known.any() and agrees.all())
+    def _unit(self, q: ScalarLike) -> Array:
+        return jnp.asarray(jnp.asarray(q) / jnp.square(self.width))
 
+    def mean(self, q: ScalarLike) -> Array:
+        return jnp.asarray(self.height) * self.table.read(self.table.mean, self._unit(q))
 
-@jax.jit
-def _gaps(table: Table, q: Array, theta: Array) -> tuple[Array, Array]:
-    return jax.vmap(table.gaps)(q, theta)
+    def second_moment(self, q: ScalarLike) -> Array:
+        return jnp.square(self.height) * self.table.read(self.table.second_moment, self._unit(q))
 
+    def even_moment(self, q: ScalarLike) -> Array:
+        return jnp.square(self.height) * self.table.read(self.table.even_moment, self._unit(q))
 
-@elementwise()
-def _direct(phi: Activation, q: ScalarLike, theta: ScalarLike) -> tuple[Array, Array]:
-    """Return E φ'(u)² and E (φ(u1) - φ(u2))²/(2q(1 - c)) by quadrature."""
-    epsilon = 2 * jnp.sin(jnp.asarray(theta) / 2) ** 2
-    return phi.slope_moment(q, 2), phi.decorrelation(q, epsilon)
+    def slope_moment(self, q: ScalarLike, power: int) -> Array:
+        parts = {2: self.table.slope_moment, 4: self.table.fourth_slope_moment}
+        if power not in parts:
+            return self.phi.slope_moment(q, power)
+        return self.steepness**power * self.table.read(parts[power], self._unit(q))
 
+    def variance_slope(self, q: ScalarLike) -> Array:
+        value = self.table.read(self.table.variance_slope, self._unit(q))
+        return jnp.square(self.steepness) * value
 
-def _without_pairs(table: Table) -> Table:
-    return replace(table, deficits=jnp.full_like(table.deficits, jnp.nan))
+    def edge_deficit(self, q: ScalarLike) -> Array:
+        unit = self._unit(q)
+        cell, _ = locate(jnp.asarray(WIDE), jnp.log(unit))
+        certified = jnp.where(jnp.asarray(self.table.edge_certified)[cell], 1.0, jnp.nan)
+        scale = jnp.square(self.width) * unit * jnp.exp(-self.table.edge_rate / unit)
+        bias = certified * scale * self.table.read(self.table.edge_bias, unit)
+        return bias * self.slope_moment(q, 2)
+
+    def _gaps(self, q: ScalarLike, epsilon: ScalarLike) -> tuple[Array, Array]:
+        theta = 2 * jnp.arcsin(jnp.sqrt(jnp.asarray(epsilon) / 2))
+        deficit, gap = self.table.pairs.gaps(self._unit(q), theta)
+        return jnp.square(self.steepness) * deficit, jnp.square(self.steepness) * gap
+
+    def deficit(self, q: ScalarLike, epsilon: ScalarLike) -> Array:
+        return self._gaps(q, epsilon)[0]
+
+    def slope_gap(self, q: ScalarLike, epsilon: ScalarLike) -> Array:
+        return self._gaps(q, epsilon)[1]
+
+    def decorrelation(self, q: ScalarLike, epsilon: ScalarLike) -> Array:
+        return self.slope_moment(q, 2) - self.deficit(q, epsilon)
+
+    def slope_covariance(self, q1: ScalarLike, q2: ScalarLike, epsilon: ScalarLike) -> Array:
+        if q1 is q2:
+            return self.slope_moment(q1, 2) - self.slope_gap(q1, epsilon)
+        return self.phi.slope_covariance(q1, q2, epsilon)

@@ -6,7 +6,7 @@ import pytest
 
 import meanfield as mf
 from meanfield.batch import settle
-from meanfield.table import tabulate
+from meanfield.tabulation import tabulate
 
 OK = mf.Status.OK
 

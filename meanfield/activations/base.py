@@ -8,6 +8,8 @@ subclass with a closed form overrides the method.
 With u = √q z, z ~ N(0, 1), and pairs u1, u2 of correlation c = 1 - ε:
 
     second_moment(q)            E φ(u)²
+    mean(q)                     E φ(u)
+    even_moment(q)              E ((φ(u) + φ(-u))/2)²
     slope_moment(q, p)          E φ'(u)^p
     variance_slope(q)           dE φ(u)²/dq
     edge_deficit(q)             q E φ'² - E φ²
@@ -101,6 +103,8 @@ class Activation(abc.ABC):
     source: ClassVar[str] = ""
     continuous: ClassVar[bool] = False
     """Whether φ is known to be continuous; else its jumps at kinks are measured."""
+    odd: ClassVar[bool] = False
+    """Whether φ is known to be odd; its kinks then ascend."""
     oscillates: ClassVar[bool] = False
     """Whether φ oscillates for ever: wide Gaussians then take many more nodes."""
 
@@ -142,6 +146,10 @@ class Activation(abc.ABC):
         """Return where rules are cut: at kinks, and where a smooth φ varies away from 0."""
         return self.kinks()
 
+    def standard(self) -> tuple["Activation", ScalarLike, ScalarLike]:
+        """Return φ1, width and height with φ(x) = height·φ1(x/width): φ1 stands for a family."""
+        return self, 1.0, 1.0
+
     def jumps(self) -> tuple[Array, ...]:
         """Return the jump of φ at each kink: 0 where φ is continuous, else measured."""
         if self.continuous:
@@ -181,11 +189,22 @@ class Activation(abc.ABC):
         step = side * reach * step
         return 3 * f(k + step) - 3 * f(k + 2 * step) + f(k + 3 * step)
 
-    def _over_line(self, q: ScalarLike, read: Callable[[LineRule, Array], Array]) -> Array:
-        """Return read(rule, u), u = √q z at the rule's nodes, with a rule fine enough for φ."""
+    def _over_line(
+        self,
+        q: ScalarLike,
+        read: Callable[[LineRule, Array], Array],
+        mirrored: bool = False,
+    ) -> Array:
+        """Return read(rule, u), u = √q z at the rule's nodes, with a rule fine enough for φ.
+
+        What is read is even if φ is odd. `mirrored` says that φ(-u) is read too.
+        """
+        cuts = self.cuts()
+        if mirrored:
+            cuts = (*cuts, *(-jnp.asarray(cut, dtype=float) for cut in cuts))
 
         def at(size: int) -> Array:
-            rule = line_rule(q, self.cuts(), size)
+            rule = line_rule(q, cuts, size, even=self.odd)
             return read(rule, jnp.sqrt(jnp.asarray(q, dtype=float)) * rule.z)
 
         if not self.oscillates:
@@ -200,11 +219,23 @@ class Activation(abc.ABC):
 
     def mean(self, q: ScalarLike) -> Array:
         """Return E φ(u)."""
+        if self.odd:
+            return jnp.zeros_like(q, dtype=float)
         return self._over_line(q, lambda rule, u: rule.mean(self(u)))
 
     def second_moment(self, q: ScalarLike) -> Array:
         """Return E φ(u)²."""
         return self._over_line(q, lambda rule, u: rule.mean(self(u) ** 2))
+
+    def even_moment(self, q: ScalarLike) -> Array:
+        """Return E ((φ(u) + φ(-u))/2)²; E φ(u) φ(-u) is twice it less E φ²."""
+        if self.odd:
+            return jnp.zeros_like(q, dtype=float)
+
+        def read(rule: LineRule, u: Array) -> Array:
+            return rule.mean(jnp.square((self(u) + self(-u)) / 2))
+
+        return self._over_line(q, read, mirrored=True)
 
     def slope_moment(self, q: ScalarLike, power: int) -> Array:
         """Return E φ'(u)^power; inf if φ jumps."""
@@ -248,7 +279,8 @@ class Activation(abc.ABC):
 
         def deficit(rule: LineRule, u: Array) -> Array:
             values, slopes = self(u), self.slope(u)
-            mean, linear = rule.mean(values), rule.mean(slopes)
+            mean = jnp.zeros(()) if self.odd else rule.mean(values)
+            linear = rule.mean(slopes)
             remainder, bend = values - mean - linear * u, slopes - linear
             up, down = q * rule.sum(bend**2), rule.sum(remainder**2) + mean**2
             rounding = 1e-13 * (up + down) + 1e-28 * q * linear**2
@@ -402,6 +434,8 @@ class Activation(abc.ABC):
 
     def mean_curvature(self, q: ScalarLike) -> Array:
         """Return E φ''(u), the Dirac masses of kinks and jumps included."""
+        if self.odd:
+            return jnp.zeros_like(q, dtype=float)
         root = jnp.sqrt(jnp.maximum(jnp.asarray(q, dtype=float), TINY))
         total = self._over_line(q, lambda rule, u: rule.mean(self.curvature(u)))
         for kink, jump, bend in zip(self.kinks(), self.jumps(), self.slope_jumps(), strict=True):
@@ -505,6 +539,13 @@ class Sum(Activation):
     def oscillates(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Whether a term oscillates for ever."""
         return any(phi.oscillates for phi in self.terms)
+
+    def standard(self) -> tuple[Activation, ScalarLike, ScalarLike]:
+        if len(self.terms) != 1:
+            return super().standard()
+        (term,), (weight,) = self.terms, self.weights
+        one, width, height = term.standard()
+        return one, width, height * jnp.asarray(weight)
 
     def __call__(self, x: Array) -> Array:
         terms = [w * phi(x) for w, phi in zip(self.weights, self.terms, strict=True)]

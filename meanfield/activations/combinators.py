@@ -41,6 +41,13 @@ class Affine(Activation):
     def slope_jumps(self) -> tuple[Array, ...]:
         return tuple(jnp.abs(self.rate) * jump * self.gain for jump in self.phi.slope_jumps())
 
+    def standard(self) -> tuple[Activation, ScalarLike, ScalarLike]:
+        shifts = np.any(np.asarray(self.centre) != 0) or np.any(np.asarray(self.offset) != 0)
+        if shifts or np.any(np.asarray(self.rate) < 0):
+            return super().standard()
+        one, width, height = self.phi.standard()
+        return one, width / jnp.asarray(self.rate), height * jnp.asarray(self.gain)
+
     def __call__(self, x: Array) -> Array:
         return jnp.asarray(
             self.gain * self.phi(jnp.asarray(self.rate * (x - self.centre))) + self.offset

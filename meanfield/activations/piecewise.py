@@ -23,6 +23,8 @@ MURRAY = "Murray, Abrol and Tanner 2021, Figure 3"
 class Linear(PiecewiseLinear):
     """φ(x) = x."""
 
+    odd = True
+
     def __call__(self, x: Array) -> Array:
         return x
 
@@ -91,7 +93,12 @@ class Relu6(PiecewiseLinear):
 class HardTanh(PiecewiseLinear):
     """φ(x) = clip(x, -a, a)."""
 
+    odd = True
+
     a: ScalarLike = positive(1.0)
+
+    def standard(self) -> tuple[Activation, ScalarLike, ScalarLike]:
+        return HardTanh(), self.a, self.a
 
     def __call__(self, x: Array) -> Array:
         return jnp.clip(x, -self.a, self.a)
@@ -109,8 +116,13 @@ class HardTanh(PiecewiseLinear):
 class Shtanh(PiecewiseLinear):
     """φ(x) = k·clip(x, -a, a), the extremal scaled-bounded activation."""
 
+    odd = True
+
     a: ScalarLike = positive(1.0)
     k: ScalarLike = positive(1.0)
+
+    def standard(self) -> tuple[Activation, ScalarLike, ScalarLike]:
+        return HardTanh(), self.a, jnp.asarray(self.a) * self.k
 
     def __call__(self, x: Array) -> Array:
         return jnp.clip(x, -self.a, self.a) * jnp.asarray(self.k)
@@ -126,7 +138,12 @@ class Shtanh(PiecewiseLinear):
 class Ssaw(PiecewiseLinear):
     """φ(x) = x on [-a, a], falling back to 0 at ±2a and 0 beyond."""
 
+    odd = True
+
     a: ScalarLike = positive(1.0)
+
+    def standard(self) -> tuple[Activation, ScalarLike, ScalarLike]:
+        return Ssaw(), self.a, self.a
 
     def __call__(self, x: Array) -> Array:
         size = jnp.abs(x)
@@ -146,6 +163,7 @@ class Ssaw(PiecewiseLinear):
 class Ssin(Activation):
     """φ(x) = x on [-a, a], a sine wave between a - 2 and a beyond."""
 
+    odd = True
     continuous = True
     oscillates = True
     a: ScalarLike = parameter(1.0, ">= 1 (below, |φ| exceeds a)", lambda a: a >= 1)
@@ -169,6 +187,7 @@ class Ssin(Activation):
 class Sexp(Activation):
     """φ(x) = x on [-a, a], decaying exponentially to a - 1 beyond."""
 
+    odd = True
     continuous = True
 
     a: ScalarLike = parameter(1.0, ">= 1/2 (below, |φ| exceeds a)", lambda a: a >= 0.5)
@@ -238,6 +257,9 @@ class Celu(Activation):
 
     alpha: ScalarLike = positive(1.0)
 
+    def standard(self) -> tuple[Activation, ScalarLike, ScalarLike]:
+        return Celu(), self.alpha, self.alpha
+
     def __call__(self, x: Array) -> Array:
         return jnp.asarray(self.alpha) * _exponential_unit(x / self.alpha, 1.0)
 
@@ -262,6 +284,7 @@ class HardSwish(Activation):
 class Softsign(Activation):
     """φ(x) = x/(1 + |x|); φ'' jumps at 0."""
 
+    odd = True
     continuous = True
 
     def __call__(self, x: Array) -> Array:
@@ -285,6 +308,9 @@ class Srelu(Activation):
     continuous = True
 
     delta: ScalarLike = positive(1.0)
+
+    def standard(self) -> tuple[Activation, ScalarLike, ScalarLike]:
+        return Srelu(), self.delta, self.delta
 
     def __call__(self, x: Array) -> Array:
         t = jnp.clip(x / self.delta, -1.0, 1.0)

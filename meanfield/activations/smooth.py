@@ -20,6 +20,8 @@ from meanfield.typing import Array, ScalarLike
 class Tanh(Activation):
     """φ(x) = tanh x."""
 
+    odd = True
+
     def __call__(self, x: Array) -> Array:
         return jnp.tanh(x)
 
@@ -32,6 +34,8 @@ class Erf(Activation):
     ----------
     [1] C. Williams, Computing with infinite networks, NeurIPS 1996.
     """
+
+    odd = True
 
     def __call__(self, x: Array) -> Array:
         return jax.scipy.special.erf(x)
@@ -89,6 +93,8 @@ class Sigmoid(Activation):
 class Arctan(Activation):
     """φ(x) = arctan x."""
 
+    odd = True
+
     def __call__(self, x: Array) -> Array:
         return jnp.arctan(x)
 
@@ -110,6 +116,9 @@ class Softplus(Activation):
 
     beta: ScalarLike = positive(1.0)
 
+    def standard(self) -> tuple[Activation, ScalarLike, ScalarLike]:
+        return Softplus(), 1 / jnp.asarray(self.beta), 1 / jnp.asarray(self.beta)
+
     def __call__(self, x: Array) -> Array:
         return jax.nn.softplus(self.beta * x) / self.beta
 
@@ -124,6 +133,9 @@ class Swish(Activation):
     """φ(x) = x·sigmoid(beta x); beta = 1 is the SiLU."""
 
     beta: ScalarLike = positive(1.0)
+
+    def standard(self) -> tuple[Activation, ScalarLike, ScalarLike]:
+        return Swish(), 1 / jnp.asarray(self.beta), 1 / jnp.asarray(self.beta)
 
     def __call__(self, x: Array) -> Array:
         return x * jax.nn.sigmoid(self.beta * x)
@@ -171,13 +183,11 @@ class TanhExp(Activation):
 class Sin(Activation):
     """φ(x) = sin x, with E sin u1 sin u2 = e^(-(q1 + q2)/2) sinh(cov(u1, u2)) and the like."""
 
+    odd = True
     oscillates = True
 
     def __call__(self, x: Array) -> Array:
         return jnp.sin(x)
-
-    def mean(self, q: ScalarLike) -> Array:
-        return jnp.zeros_like(q, dtype=float)
 
     def second_moment(self, q: ScalarLike) -> Array:
         return -jnp.expm1(-2.0 * q) / 2

@@ -233,11 +233,18 @@ def edge(
 def sweep(
     config: Annotated[str, typer.Argument(help="A TOML file, or a name from `list configs`.")],
     out: OutOption = Path("results"),
+    method: Annotated[
+        str | None, typer.Option("--method", help="table, quadrature or auto, not that of CONFIG.")
+    ] = None,
 ) -> None:
     """Compute a sweep into OUT/NAME.zarr; an interrupted one is gone on with."""
+    from meanfield.method import require_method
     from meanfield.sweep import load_config
 
-    path, dataset = _run(load_config(config), out)
+    spec = load_config(config)
+    if method is not None:
+        spec = spec.model_copy(update={"method": require_method(method)})
+    path, dataset = _run(spec, out)
     summarise(dataset)
     print(f"wrote {path}")
 

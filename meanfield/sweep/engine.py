@@ -1,31 +1,23 @@
-"""From a spec to a dataset: every point of the grid through one compiled kernel.
+"""From a spec to a dataset, chunk by chunk.
 
-The grid is cut into chunks; a chunk holds one activation. Its points go one after another
-through a kernel that solves the state once and reads every observable from it, so that a
-branch which a point does not need costs nothing. Chunks run on as many threads as there are
-processors, and each is written as soon as it is done: an interrupted sweep resumes.
+The grid is cut into chunks; a chunk holds one activation, and all processors work on its points
+(`meanfield.sweep.points`). Each is written as soon as it is done: an interrupted sweep resumes.
 """
 
 import importlib.metadata
 import itertools
 import json
 import math
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from meanfield.activations import activations
-from meanfield.criticality import edge_of_chaos
 from meanfield.errors import Status
-from meanfield.fixedpoint import SteadyState, steady_state
-from meanfield.layers import Dense
-from meanfield.observables import Point, observables
+from meanfield.observables import observables
+from meanfield.sweep.points import by_table, evaluate
 from meanfield.sweep.spec import SweepSpec
 from meanfield.sweep.store import (
     FORMAT,
@@ -37,12 +29,12 @@ from meanfield.sweep.store import (
     resume_store,
     write_chunk,
 )
-from meanfield.typing import Array
 
 Progress = Callable[[int, int], None]
 
-# A chunk has at most this many points, and a sweep of one activation at least four chunks.
-CHUNK_POINTS = 256
+# A chunk has at most this many points, by quadrature and by table. By quadrature a sweep of one
+# activation has at least four chunks.
+CHUNK_POINTS, TABLE_POINTS = 256, 4096
 STATE = {
     "q": ("q*", "fixed variance of pre-activations"),
     "sigma_w": ("σ_w", "standard deviation of weights, times the root of the width"),
@@ -85,33 +77,11 @@ def run_sweep(spec: SweepSpec, out: str | Path, progress: Progress | None = None
     if progress:
         progress(done, total)
 
-    def index_of(region: tuple[slice, ...]) -> int:
-        return region[0].start if grid.has_activation_dim else 0
-
-    # Compiled one by one before any thread starts: XLA must not write one kernel into the
-    # compilation cache while another runs.
-    firsts = {index_of(region): region for region in left}
-    kernels = {
-        index: _kernel(spec, index).lower(grid.points(index, region)[0]).compile()
-        for index, region in firsts.items()
-    }
-
-    def compute(region: tuple[slice, ...]) -> int:
-        index = index_of(region)
-        values = grid.evaluate(kernels[index], index, region)
-        write_chunk(root, region, values)
-        return status[region].size
-
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        futures = [pool.submit(compute, region) for region in left]
-        try:
-            for future in as_completed(futures):
-                done += future.result()
-                if progress:
-                    progress(done, total)
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
+    for region in left:
+        write_chunk(root, region, grid.evaluate(region))
+        done += status[region].size
+        if progress:
+            progress(done, total)
     return path
 
 
@@ -137,7 +107,10 @@ class _Grid:
         self.dims = (*lead, *self.axes)
         lengths = [len(spec.values(name)) for name in self.axes]
         self.shape = (*((len(spec.activations),) if lead else ()), *lengths)
-        self.chunks = (*((1,) if lead else ()), *_chunk_shape(lengths))
+        self.tables = [by_table(spec, index) for index in range(len(spec.activations))]
+        few = min(CHUNK_POINTS, max(1, math.prod(lengths) // 4))
+        most = TABLE_POINTS if any(self.tables) else few
+        self.chunks = (*((1,) if lead else ()), *_chunk_shape(lengths, most))
 
     def coords(self) -> dict[str, Any]:
         """Return (dims, values, attributes) of every coordinate; fixed ones have no dims."""
@@ -171,36 +144,32 @@ class _Grid:
             for at in itertools.product(*starts)
         ]
 
-    def points(self, index: int, region: tuple[slice, ...]) -> tuple[dict[str, Array], np.ndarray]:
-        """Return the points of one chunk, filled up to one size, and which of them are legal."""
+    def points(self, index: int, region: tuple[slice, ...]) -> dict[str, np.ndarray]:
+        """Return the points of one chunk, as vectors."""
         spec = self.spec
         slices = dict(zip(self.dims, region, strict=True))
         pieces = [spec.values(name)[slices[name]] for name in self.axes]
         mesh = dict(zip(self.axes, np.meshgrid(*pieces, indexing="ij"), strict=True))
-        shape = tuple(len(piece) for piece in pieces)
         values = {n: mesh[n] if n in mesh else spec.values(n)[0] for n in spec.axes}
         values |= {k: np.asarray(float(v)) for k, v in spec.activations[index].params.items()}
-        points = {k: np.broadcast_to(v, shape).ravel() for k, v in values.items()}
-        legal = self._legal(index, points)
-        # Every chunk is filled up to one size, so that the kernel compiles once.
-        size = math.prod(self.chunks)
-        padded = {k: jnp.asarray(np.resize(v, size)) for k, v in points.items()}
-        padded |= {k: jnp.where(np.resize(legal, size), v, 1.0) for k, v in padded.items()}
-        return padded, legal
+        shape = tuple(len(piece) for piece in pieces)
+        return {k: np.broadcast_to(v, shape).ravel() for k, v in values.items()}
 
-    def evaluate(
-        self, kernel: Callable[..., Any], index: int, region: tuple[slice, ...]
-    ) -> dict[str, np.ndarray]:
+    def evaluate(self, region: tuple[slice, ...]) -> dict[str, np.ndarray]:
         """Return every variable on one chunk."""
-        padded, legal = self.points(index, region)
-        result = {k: np.array(v)[: legal.size] for k, v in kernel(padded).items()}
-        result["status"] = np.where(legal, result["status"], Status.OUT_OF_DOMAIN).astype("int8")
-        for name, array in result.items():
-            if name != "status":
-                array[result["status"] != Status.OK] = np.nan
-        full = tuple(s.stop - s.start for s in region)
-        kept = {*self.variables(), "status"}
-        return {k: v.reshape(full) for k, v in result.items() if k in kept}
+        index = region[0].start if self.has_activation_dim else 0
+        points = self.points(index, region)
+        legal = self._legal(index, points)
+        status = np.full(legal.size, Status.OUT_OF_DOMAIN, "int8")
+        values = {name: np.full(legal.size, np.nan) for name in self.variables()}
+        if legal.any():
+            inside = {name: value[legal] for name, value in points.items()}
+            found = evaluate(self.spec, index, inside, self.tables[index])
+            status[legal] = found["status"]
+            for name, value in values.items():
+                value[legal] = np.where(found["status"] == Status.OK, found[name], np.nan)
+        shape = tuple(s.stop - s.start for s in region)
+        return {name: value.reshape(shape) for name, value in (values | {"status": status}).items()}
 
     def _legal(self, index: int, points: dict[str, np.ndarray]) -> np.ndarray:
         legal = np.ones(next(iter(points.values())).shape, bool)
@@ -217,53 +186,11 @@ def attributes(symbol: str, long_name: str) -> dict[str, Any]:
     return {"symbol": symbol, "long_name": long_name, "units": "dimensionless"}
 
 
-def _chunk_shape(lengths: list[int]) -> list[int]:
-    target = min(CHUNK_POINTS, max(1, math.prod(lengths) // 4))
+def _chunk_shape(lengths: list[int], most: int) -> list[int]:
     shape = list(lengths)
     for axis in range(len(shape)):
         rest = math.prod(shape[axis + 1 :])
-        shape[axis] = max(1, min(shape[axis], target // rest)) if rest <= target else 1
+        shape[axis] = max(1, min(shape[axis], most // rest)) if rest <= most else 1
         if shape[axis] > 1:
             break
     return shape
-
-
-def _kernel(spec: SweepSpec, index: int) -> Any:
-    cls = activations[spec.activations[index].name]
-    names = [n for n in cls.parameters() if n in (*spec.axes, *spec.activations[index].params)]
-
-    def one(values: dict[str, Array]) -> dict[str, Array]:
-        phi = cls(**{name: values[name] for name in names})
-        sigma_b = _deviation(values, "sigma_b", "bias_variance")
-        if spec.on == "edge_of_chaos":
-            critical = edge_of_chaos(phi, sigma_b)
-            layer = Dense(phi, critical.sigma_w, sigma_b, spec.ensemble)
-            chi = jnp.square(critical.sigma_w) * phi.slope_moment(critical.q, 2)
-            positive = critical.q > 0
-            status = jnp.where(
-                (critical.status == Status.OK) & ~positive, Status.VANISHES, critical.status
-            )
-            state = SteadyState(critical.q, critical.slope, chi, status)
-        else:
-            sigma_w = _deviation(values, "sigma_w", "weight_variance")
-            layer = Dense(phi, sigma_w, sigma_b, spec.ensemble)
-            state = steady_state(layer)
-        point = Point(layer, state)
-        result = {
-            "q": state.q,
-            "sigma_w": layer.sigma_w,
-            "sigma_b": sigma_b,
-            "slope": state.slope,
-            "chi": state.chi,
-        }
-        result |= {name: observables[name].function(point) for name in spec.observables}
-        # An observable that is unresolved must not stand beside a status that says OK.
-        lost = jnp.isnan(jnp.stack([jnp.asarray(v, float) for v in result.values()])).any()
-        status = jnp.where((state.status == Status.OK) & lost, Status.NOT_CONVERGED, state.status)
-        return {k: jnp.asarray(v, float) for k, v in result.items()} | {"status": status}
-
-    return jax.jit(lambda points: jax.lax.map(one, points))
-
-
-def _deviation(values: dict[str, Array], deviation: str, variance: str) -> Array:
-    return values[deviation] if deviation in values else jnp.sqrt(values[variance])

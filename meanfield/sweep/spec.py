@@ -4,6 +4,7 @@
     activations = ["shtanh", { name = "leaky_relu", negative_slope = 0.2 }]
     on = "edge_of_chaos"                     # σw is solved for; without it, give its axis
     observables = ["moment_ratio"]
+    method = "auto"                          # or "table" or "quadrature"; they agree
 
     [axes]
     a = { start = 1, stop = 10, num = 10 }   # or a list, or one number
@@ -34,6 +35,7 @@ from pydantic import (
 
 from meanfield.activations import activation, activations
 from meanfield.errors import MeanFieldError
+from meanfield.method import Method
 from meanfield.observables import observables
 
 WEIGHT_AXES = ("sigma_w", "weight_variance")
@@ -124,6 +126,7 @@ class SweepSpec(Strict):
     axes: dict[str, Axis]
     on: Literal["edge_of_chaos"] | None = None
     ensemble: Literal["gaussian", "orthogonal"] = "gaussian"
+    method: Method = "auto"
     observables: tuple[str, ...] = ()
     figures: tuple[str, ...] = ()
     checks: tuple[str, ...] = ()

@@ -1,0 +1,160 @@
+"""Points of a sweep: where networks settle, or where they are critical, and what is seen there.
+
+By quadrature each network is solved for itself. By table all networks of one activation settle at
+once (`meanfield.batch`), or are found on the edge (`meanfield.edge_batch`), and what the table does
+not know is solved by quadrature. Both give the same numbers to 1e-10.
+"""
+
+import dataclasses
+import math
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from meanfield._struct import BLOCK, elementwise, pick
+from meanfield.activations import activations
+from meanfield.activations.base import Activation
+from meanfield.batch import Settled, settle
+from meanfield.criticality import PER_TABLE, CriticalPoint, edge_of_chaos
+from meanfield.errors import Status
+from meanfield.fixedpoint import CorrelationFixedPoint, SteadyState, steady_state
+from meanfield.layers import Dense
+from meanfield.method import completed, in_parallel, in_pieces, uses_table
+from meanfield.observables import Point, observables
+from meanfield.sweep.spec import SweepSpec
+from meanfield.table import Tabulated
+from meanfield.tabulation import NO_PAIRS, Part, distinct, has_pairs, has_table, tabulate
+from meanfield.typing import Array
+
+Values = dict[str, np.ndarray]
+
+# Networks that settle at a time, and that are looked at, by one kernel.
+SETTLE, LOOK = 4096, 256
+
+
+def _length(size: int) -> int:
+    """Return how many networks to look at at a time: a call costs what a few networks do."""
+    return LOOK if size >= LOOK else BLOCK
+
+
+def activation_of(spec: SweepSpec, index: int, values: dict[str, Any]) -> Activation:
+    """Return an activation of a sweep with the parameters among some values."""
+    given = spec.activations[index]
+    cls = activations[given.name]
+    return cls(**{name: values[name] for name in cls.parameters() if name in values})
+
+
+def by_table(spec: SweepSpec, index: int) -> bool:
+    """Return whether the points of an activation are read off tables.
+
+    Raises `MeanFieldError` if the spec asks for it and it cannot be.
+    """
+    sizes = {name: len(spec.values(name)) for name in spec.axes}
+    each = math.prod(n for name, n in sizes.items() if name not in spec.parameter_axes)
+    on_edge = spec.on == "edge_of_chaos"
+
+    def obstacle() -> str:
+        phi = activation_of(spec, index, spec.activations[index].params)
+        if on_edge:
+            return "" if has_table(phi) else f"{spec.activations[index].label} jumps"
+        return "" if has_pairs(phi) else NO_PAIRS.format(spec.activations[index].label)
+
+    size = math.prod(sizes.values()) if on_edge and each >= PER_TABLE else each
+    return uses_table(spec.method, size, obstacle)
+
+
+def evaluate(spec: SweepSpec, index: int, points: Values, table: bool) -> Values:
+    """Return every variable at the points of one activation, vectors of legal values."""
+    phi = activation_of(spec, index, points)
+    sigma_b = _deviation(points, "sigma_b", "bias_variance")
+    if spec.on == "edge_of_chaos":
+        found = _on_edge(spec, phi, sigma_b, table)
+    else:
+        sigma_w = _deviation(points, "sigma_w", "weight_variance")
+        layer = Dense(phi, sigma_w, sigma_b, spec.ensemble)
+        found = _by_table(spec, layer) if table else _by_quadrature(spec, layer)
+    return {"sigma_b": sigma_b} | {name: np.array(value) for name, value in found.items()}
+
+
+def _deviation(values: Values, deviation: str, variance: str) -> np.ndarray:
+    return values[deviation] if deviation in values else np.sqrt(values[variance])
+
+
+def _on_edge(spec: SweepSpec, phi: Activation, sigma_b: np.ndarray, table: bool) -> Values:
+    def solve(at: np.ndarray) -> CriticalPoint:
+        return edge_of_chaos(pick(phi, at), sigma_b[at], "table" if table else "quadrature")
+
+    size = sigma_b.size
+    critical = solve(np.arange(size)) if table else in_parallel(solve, size, BLOCK)
+    vanishes = (critical.status == Status.OK) & ~(critical.q > 0)
+    status = np.where(vanishes, Status.VANISHES, critical.status)
+    state = SteadyState(critical.q, critical.slope, jnp.ones(size), jnp.asarray(status))
+    layer = Dense(phi, np.asarray(critical.sigma_w), sigma_b, spec.ensemble)
+
+    def look(at: np.ndarray) -> dict[str, Array]:
+        return _look(pick(layer, at), pick(state, at), None, spec.observables, True)
+
+    return in_parallel(look, size, _length(size))
+
+
+def _by_quadrature(spec: SweepSpec, layer: Dense) -> Values:
+    return in_parallel(lambda at: _solve(spec, pick(layer, at)), np.size(layer.sigma_b), BLOCK)
+
+
+def _solve(spec: SweepSpec, layer: Dense) -> dict[str, Array]:
+    return _look(layer, steady_state(layer), None, spec.observables, False)
+
+
+def _by_table(spec: SweepSpec, layer: Dense) -> Values:
+    seen: list[Part] = [part for name in spec.observables for part in observables[name].parts]
+    parts: tuple[Part, ...] = ("moments", "acute", *seen)
+    kinds = distinct(layer.phi, np.size(layer.sigma_b))
+    found = [_read(spec, tabulate(kind.one, parts), pick(layer, kind.places)) for kind in kinds]
+    order = np.argsort(np.concatenate([kind.places for kind in kinds]))
+    return {name: np.concatenate([part[name] for part in found])[order] for name in found[0]}
+
+
+def _read(spec: SweepSpec, phi: Tabulated, layer: Dense) -> Values:
+    """Return every variable of networks of one activation, beside its table."""
+    tabulated = dataclasses.replace(layer, phi=phi)
+
+    def settled(at: np.ndarray) -> Settled:
+        part = pick(layer, at)
+        return settle(phi, jnp.asarray(part.sigma_w), jnp.asarray(part.sigma_b), 1.0)
+
+    def look(at: np.ndarray) -> dict[str, Array]:
+        part = pick(known, at)
+        state = SteadyState(part.q, part.slope, part.chi, part.status)
+        limit = CorrelationFixedPoint(
+            1.0 - part.epsilon, part.epsilon, part.correlation_slope, part.status
+        )
+        return _look(pick(tabulated, at), state, limit, spec.observables, False)
+
+    known = in_pieces(settled, np.size(layer.sigma_w), SETTLE)
+    seen = in_parallel(look, known.q.size, _length(known.q.size))
+    sure = known.sure & (seen["status"] != Status.NOT_CONVERGED)
+    return completed(seen, sure, lambda at: _solve(spec, pick(layer, at)))
+
+
+@elementwise("names", "critical")
+def _look(
+    layer: Dense,
+    state: SteadyState,
+    limit: CorrelationFixedPoint | None,
+    names: tuple[str, ...],
+    critical: bool,
+) -> dict[str, Array]:
+    """Return what is seen of networks at their steady states, and the status."""
+    chi = state.chi
+    if critical:
+        chi = jnp.square(layer.sigma_w) * layer.phi.slope_moment(state.q, 2)
+    point = Point(layer, state, limit, critical)
+    seen = {"q": state.q, "sigma_w": layer.sigma_w, "slope": state.slope, "chi": chi}
+    seen |= {name: observables[name].function(point) for name in names}
+    # An observable that is unresolved must not stand beside a status that says OK.
+    lost = jnp.isnan(jnp.stack([jnp.asarray(x, float) for x in seen.values()])).any()
+    status = jnp.where((state.status == Status.OK) & lost, Status.NOT_CONVERGED, state.status)
+    return {name: jnp.asarray(x, float) for name, x in seen.items()} | {
+        "status": status.astype(jnp.int8)
+    }

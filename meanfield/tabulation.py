@@ -1,0 +1,387 @@
+"""An activation compiled once: its table.
+
+One Gaussian is integrated by quadrature at the Chebyshev nodes of log q. For pairs, with
+S = E (φ'(u1) - φ'(u2))²/2 (`meanfield.slope_gaps`), Price's theorem gives
+
+    G(θ) = ∫₀^θ S(t) sin t dt / (1 - cos θ),
+
+so that neither G nor S is ever a difference: both keep their digits as c → 1.
+
+A cell is used only where it is certified: the last terms of its series are small and, for pairs of
+a curved φ, a rule of twice the step agrees. Pairs are used only if direct quadrature confirms them
+at random points. What lies elsewhere is left to it.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from meanfield._struct import BLOCK, elementwise
+from meanfield.activations.base import Activation, require_single
+from meanfield.activations.piecewise_linear import PiecewiseLinear
+from meanfield.chebyshev import TAIL, TERMS, nodes, running_integral, transform
+from meanfield.errors import MeanFieldError
+from meanfield.slope_gaps import gap_growth, polar_gaps
+from meanfield.table import ACUTE, ALL_ANGLES, PAIRS, WIDE, Pairs, Table, Tabulated
+from meanfield.typing import Array, ScalarLike
+
+Part = Literal["moments", "edge", "means", "acute", "obtuse"]
+PARTS: tuple[Part, ...] = ("moments", "edge", "means", "acute", "obtuse")
+# Relative errors up to which cells are used: of moments, of V' (beside V/q), of what σb² is on the
+# edge, and of pairs.
+MOMENT_TOLERANCE, SLOPE_TOLERANCE, EDGE_TOLERANCE, PAIR_TOLERANCE = 1e-12, 1e-11, 1e-11, 1e-9
+# What σb² is on the edge may be so wrong where it is only asked whether it is below another.
+ROUGH = 1e-3
+# How many random points are compared with direct quadrature.
+CHECKS = 16
+# Cells of one Gaussian are made by so many at a time: one call of quadrature.
+GROUP = BLOCK // TERMS
+GROUPS = (WIDE.size - 1) // GROUP
+# A bias variance of this part of q is rounded to 0 by quadrature.
+NOTHING = 1e-27
+# It is less for λ/q above this: exp(-70) is 4e-31.
+FAINT = 70.0
+# φ is homogeneous up to its first kink beside 0 if these fractions of it show so.
+FRACTIONS = np.array([0.1, 0.3, 0.7, 0.99])
+
+
+# Why an activation has no table of pairs.
+NO_PAIRS = "{} oscillates, jumps, or is curved with kinks beside 0"
+
+
+def has_table(phi: Activation) -> bool:
+    """Return whether `tabulate` can serve an activation: not if φ jumps."""
+    return not any(np.any(np.asarray(jump) != 0) for jump in phi.jumps())
+
+
+def has_pairs(phi: Activation) -> bool:
+    """Return whether the table of an activation, if it has one, knows correlations.
+
+    It does not where φ oscillates for ever, or is curved and has kinks beside 0.
+    """
+    if phi.oscillates or not has_table(phi):
+        return False
+    return isinstance(phi, PiecewiseLinear) or all(float(cut) == 0 for cut in phi.cuts())
+
+
+def tabulate(phi: Activation, parts: Iterable[Part] = PARTS) -> Tabulated:
+    """Return an activation whose parameters are numbers with the table of its statistics.
+
+    Parameters
+    ----------
+    phi : the activation.
+    parts : what is needed of "moments" of φ and φ', the "edge" of chaos, "means" of φ and of
+        its even part squared, and pairs of "acute" angles, with correlations from 0 to 1, and
+        "obtuse" ones.
+
+    Returns
+    -------
+    An activation for `Dense` and all that is computed from it, in place of `phi`. What is made is
+    kept: a second call for an activation of this scale or another costs nothing. Raises
+    `MeanFieldError` where φ jumps.
+    """
+    if isinstance(phi, Tabulated):
+        phi = phi.phi
+    require_single(phi)
+    if not has_table(phi):
+        raise MeanFieldError(f"phi = {type(phi).__name__} has no table: it jumps")
+    wanted = frozenset(parts)
+    one, width, height = phi.standard()
+    groups = range(GROUPS)
+    return Tabulated(
+        phi,
+        table_of(
+            one,
+            moments=groups if "moments" in wanted else (),
+            edge=groups if "edge" in wanted else (),
+            means=groups if "means" in wanted else (),
+            angles="obtuse" if "obtuse" in wanted else "acute" if "acute" in wanted else None,
+        ),
+        width,
+        height,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Family:
+    """An activation that stands for some of many: which ones."""
+
+    one: Activation
+    places: np.ndarray
+
+
+def distinct(phi: Activation, size: int) -> list[Family]:
+    """Return the different ones of `size` activations, whose parameters are vectors or numbers."""
+    leaves, tree = jax.tree.flatten(phi)
+    rows = np.zeros((size, len(leaves)))
+    for column, leaf in enumerate(leaves):
+        rows[:, column] = leaf
+    kinds, which = np.unique(rows, axis=0, return_inverse=True)
+    return [
+        Family(jax.tree.unflatten(tree, [float(x) for x in kind]), np.flatnonzero(which == i))
+        for i, kind in enumerate(kinds)
+    ]
+
+
+def families(phi: Activation, size: int) -> tuple[list[Family], np.ndarray, np.ndarray]:
+    """Return the families of `size` activations, and the widths and heights of all of them."""
+    one, width, height = phi.standard()
+    width, height = (np.broadcast_to(np.asarray(x, float), size) for x in (width, height))
+    return distinct(one, size), width, height
+
+
+def table_of(
+    phi: Activation,
+    moments: Iterable[int] = (),
+    edge: Iterable[int] = (),
+    means: Iterable[int] = (),
+    angles: Literal["acute", "obtuse"] | None = None,
+) -> Table:
+    """Return a table of what is needed: groups of cells of one Gaussian, and the pairs."""
+    leaves, tree = jax.tree.flatten(phi)
+    key = tree, tuple(float(leaf) for leaf in leaves)
+    cells = WIDE.size - 1
+    lines = {name: np.full((cells, TERMS), np.nan) for names in LINES.values() for name in names}
+    certified, error = np.zeros(cells, bool), 0.0
+    for kind, groups in (("moments", moments), ("edge", edge), ("means", means)):
+        for group in groups:
+            place = slice(group * GROUP, (group + 1) * GROUP)
+            if kind == "edge":
+                lines["edge_bias"][place], certified[place], worst = _edge_group(*key, group)
+            else:
+                found, worst = _group(kind, *key, group)
+                for name, coefficients in zip(LINES[kind], found, strict=True):
+                    lines[name][place] = coefficients
+            error = max(error, worst)
+    pairs = _no_pairs()
+    if angles and has_pairs(phi):
+        pairs, worst = _pairs(*key, angles)
+        error = max(error, worst)
+    return Table(
+        **lines,
+        edge_certified=certified,
+        edge_rate=np.asarray(_edge_rate(*key)),
+        pairs=pairs,
+        error=np.asarray(error),
+    )
+
+
+LINES = {
+    "moments": ("second_moment", "variance_slope", "slope_moment", "fourth_slope_moment"),
+    "edge": ("edge_bias",),
+    "means": ("mean", "even_moment"),
+}
+
+
+@elementwise()
+def _moments(phi: Activation, q: ScalarLike) -> tuple[Array, ...]:
+    return (
+        phi.second_moment(q),
+        phi.variance_slope(q),
+        phi.slope_moment(q, 2),
+        phi.slope_moment(q, 4),
+    )
+
+
+@elementwise()
+def _edge(phi: Activation, q: ScalarLike) -> Array:
+    return phi.edge_deficit(q) / (q * phi.slope_moment(q, 2))
+
+
+@elementwise()
+def _means(phi: Activation, q: ScalarLike) -> tuple[Array, ...]:
+    return phi.mean(q), phi.even_moment(q), phi.second_moment(q)
+
+
+def group_of(q: np.ndarray) -> np.ndarray:
+    """Return the groups of cells that hold variances, or are closest to them."""
+    cell = np.searchsorted(WIDE, np.log(q), side="right") - 1
+    return np.clip(cell // GROUP, 0, GROUPS - 1)
+
+
+def _nodes(group: int) -> np.ndarray:
+    """Return the variances at which a group of cells is made, shape (GROUP, TERMS)."""
+    return np.exp(nodes(WIDE))[group * GROUP : (group + 1) * GROUP]
+
+
+@functools.lru_cache(maxsize=8192)
+def _group(
+    kind: str, tree: Any, leaves: tuple[float, ...], group: int
+) -> tuple[list[np.ndarray], float]:
+    """Return the coefficients of moments or means in one group of cells, and their error."""
+    q = _nodes(group)
+    function = {"moments": _moments, "means": _means}[kind]
+    found = function(jax.tree.unflatten(tree, leaves), q.ravel())
+    parts = [np.asarray(part).reshape(q.shape) for part in found]
+    if kind == "moments":
+        sizes = [np.abs(part) for part in parts]
+        sizes[1] = np.maximum(sizes[1], sizes[0] / q)
+        tolerances = (MOMENT_TOLERANCE, SLOPE_TOLERANCE, MOMENT_TOLERANCE, MOMENT_TOLERANCE)
+    else:
+        *parts, size = parts
+        sizes = [np.sqrt(size), size]
+        tolerances = (MOMENT_TOLERANCE, MOMENT_TOLERANCE)
+    kept, largest = [], 0.0
+    for part, size, tolerance in zip(parts, sizes, tolerances, strict=True):
+        coefficients, tail = _coefficients(part)
+        allowed = tolerance * size.min(axis=1)
+        certified = tail <= allowed
+        kept.append(np.where(certified[:, None], coefficients, np.nan))
+        largest = max(largest, _worst(tail, allowed, certified))
+    return kept, largest
+
+
+@functools.lru_cache(maxsize=8192)
+def _edge_group(
+    tree: Any, leaves: tuple[float, ...], group: int
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Return the coefficients of e in a group of cells, which are certified, and their error.
+
+    Where they are not, they are rough: NaN if not even that.
+    """
+    q, rate = _nodes(group), _edge_rate(tree, leaves)
+    if rate > FAINT * q.max():
+        return np.zeros(q.shape), np.ones(GROUP, bool), 0.0
+    relative = np.asarray(_edge(jax.tree.unflatten(tree, leaves), q.ravel())).reshape(q.shape)
+    with np.errstate(over="ignore", invalid="ignore"):
+        values = relative * np.exp(rate / q)
+    faint = np.asarray(np.abs(relative) <= NOTHING)
+    none, some = faint.all(axis=1, keepdims=True), faint.any(axis=1, keepdims=True)
+    values = np.where(none, 0.0, values)
+    partly = (some & ~none).ravel()
+    # What falls like exp(-λ/q) is faint at the lower end: e goes on as it is above.
+    first = np.take_along_axis(values, faint.sum(axis=1, keepdims=True) % TERMS, axis=1)
+    values = np.where(partly[:, None] & faint, first, values)
+    coefficients, tail = _coefficients(values)
+    size = np.abs(values).mean(axis=1)
+    certified = np.asarray(tail <= EDGE_TOLERANCE * size) & ~partly
+    rough = np.asarray(tail <= ROUGH * size) | partly
+    error = _worst(tail, EDGE_TOLERANCE * size, certified)
+    return np.where(rough[:, None], coefficients, np.nan), certified, error
+
+
+def rough_bias(phi: Activation, group: int, x: float) -> float:
+    """Return, as far as is known, the critical bias variance at x in the last cell of a group."""
+    leaves, tree = jax.tree.flatten(phi)
+    key = tree, tuple(float(leaf) for leaf in leaves)
+    low, high = WIDE[(group + 1) * GROUP - 1 :][:2]
+    q = np.exp(low + (high - low) * (1 + x) / 2)
+    e = np.polynomial.chebyshev.chebval(x, _edge_group(*key, group)[0][-1])
+    return float(q * np.exp(-_edge_rate(*key) / q) * e)
+
+
+def _coefficients(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the coefficients of cells, and the sizes of their last terms."""
+    with np.errstate(invalid="ignore"):
+        coefficients = values @ transform().T
+    return coefficients, np.abs(coefficients[:, -TAIL:]).sum(axis=1)
+
+
+def _worst(tail: np.ndarray, allowed: np.ndarray, certified: np.ndarray) -> float:
+    used = certified & (allowed > 0)
+    return float((tail[used] / allowed[used]).max(initial=0.0))
+
+
+@functools.lru_cache(maxsize=1024)
+def _edge_rate(tree: Any, leaves: tuple[float, ...]) -> float:
+    phi = jax.tree.unflatten(tree, leaves)
+    kinks = [abs(float(kink)) for kink in phi.kinks() if float(kink) != 0]
+    if not kinks:
+        return 0.0
+    first = min(kinks)
+    rays = [np.asarray(phi(jnp.asarray(side * first * FRACTIONS))) / FRACTIONS for side in (1, -1)]
+    homogeneous = all(np.ptp(ray) <= 1e-13 * first for ray in rays)
+    return first**2 / 2 if homogeneous else 0.0
+
+
+@functools.lru_cache(maxsize=64)
+def _pairs(
+    tree: Any, leaves: tuple[float, ...], angles: Literal["acute", "obtuse"]
+) -> tuple[Pairs, float]:
+    """Return the series of g, and their largest error."""
+    phi = jax.tree.unflatten(tree, leaves)
+    power = 1 if any(float(jump) for jump in phi.slope_jumps()) else 2
+    rate = 0.0
+    if isinstance(phi, PiecewiseLinear):
+        rate = min((float(kink) ** 2 / 2 for kink in phi.kinks()), default=0.0)
+    edges = ACUTE if angles == "acute" else ALL_ANGLES
+    deficits, error = _deficits(phi, power, rate, edges)
+    pairs = Pairs(jnp.asarray(deficits), jnp.asarray(edges), jnp.asarray(rate), power=power)
+    return (pairs, error) if _agrees(phi, pairs) else (_no_pairs(), 0.0)
+
+
+@functools.cache
+def _no_pairs() -> Pairs:
+    nothing = jnp.full((PAIRS.size - 1, ACUTE.size - 1, TERMS, TERMS), jnp.nan)
+    return Pairs(nothing, jnp.asarray(ACUTE), jnp.zeros(()), power=2)
+
+
+def _deficits(
+    phi: Activation, power: int, rate: float, edges: np.ndarray
+) -> tuple[np.ndarray, float]:
+    """Return the coefficients of g, and their largest error."""
+    q, theta = np.exp(nodes(PAIRS).ravel()), nodes(edges).ravel()
+    shape = (PAIRS.size - 1, TERMS, edges.size - 1, TERMS)
+    doubt = np.zeros(shape[0])
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore", under="ignore"):
+        if isinstance(phi, PiecewiseLinear):
+            growth = np.asarray(gap_growth(phi, q, theta)) * np.exp(rate / q)[:, None]
+            scaled = growth @ (_integral(edges.size, 0, np.ones_like) / theta[:, None]).T
+        else:
+            gaps, halves = polar_gaps(phi, q, theta, jumps=power == 1)
+            # Halving the step squares the error.
+            doubt = np.square(halves / gaps - 1).reshape(shape).max(axis=(1, 2, 3))
+            scaled = gaps / theta**power
+        mean = (
+            _integral(edges.size, power, np.sin)
+            / (2 * np.sin(theta / 2) ** 2 * theta**power)[:, None]
+        )
+        g = (scaled @ mean.T).reshape(shape).transpose(0, 2, 1, 3)
+        coefficients = transform() @ g @ transform().T
+        sizes = np.abs(coefficients)
+        tail = sizes[..., -TAIL:, :].sum(axis=(-2, -1)) + sizes[..., -TAIL:].sum(axis=(-2, -1))
+        # Of a linear φ all is 0.
+        relative = np.where(tail == 0, 0.0, tail / np.abs(g).min(axis=(-2, -1)))
+        error = doubt + relative.max(axis=1)
+    certified = error <= PAIR_TOLERANCE
+    kept = np.where(certified[:, None, None, None], coefficients, np.nan)
+    return kept, float(error[certified].max(initial=0.0) / PAIR_TOLERANCE)
+
+
+@functools.cache
+def _integral(count: int, power: int, weight: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Return the matrix of ∫ f(t) t^power weight(t) dt over the first `count` angles."""
+    return running_integral(ALL_ANGLES[:count], lambda t: t**power * weight(t))
+
+
+def _agrees(phi: Activation, pairs: Pairs) -> bool:
+    """Return whether direct quadrature gives the same at random points."""
+    low, high = pairs.range
+    if np.isnan(low):
+        return True
+    random = np.random.default_rng(0)
+    q = np.exp(random.uniform(np.log(low), np.log(high), CHECKS))
+    theta = random.uniform(0.0, float(pairs.angles[-1]), CHECKS)
+    mean, direct = (np.asarray(part) for part in _direct(phi, q, theta))
+    ours = mean - np.asarray(_gaps(pairs, q, theta)[0])
+    # What direct quadrature does not resolve says nothing.
+    known = np.isfinite(direct)
+    agrees = np.abs(ours - direct)[known] <= PAIR_TOLERANCE * mean[known]
+    return bool(known.any() and agrees.all())
+
+
+@jax.jit
+def _gaps(pairs: Pairs, q: Array, theta: Array) -> tuple[Array, Array]:
+    return jax.vmap(pairs.gaps)(q, theta)
+
+
+@elementwise()
+def _direct(phi: Activation, q: ScalarLike, theta: ScalarLike) -> tuple[Array, Array]:
+    """Return E φ'(u)² and E (φ(u1) - φ(u2))²/(2q(1 - c)) by quadrature."""
+    epsilon = 2 * jnp.sin(jnp.asarray(theta) / 2) ** 2
+    return phi.slope_moment(q, 2), phi.decorrelation(q, epsilon)

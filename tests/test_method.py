@@ -1,0 +1,224 @@
+"""Tables and quadrature: the same numbers, whichever a user asks for."""
+
+import jax
+import numpy as np
+import pytest
+
+import meanfield as mf
+from meanfield.activations import activations
+from meanfield.errors import MeanFieldError, Status
+from meanfield.method import PAYS, in_parallel, uses_table
+from meanfield.observables import observables
+from meanfield.sweep.spec import SweepSpec
+from meanfield.tabulation import has_table
+
+SIGMA_B = np.array([0.0, 1e-7, 1e-3, 0.05, 0.4, 1.0, 3.0, 1e4])
+
+
+def same(ours, theirs, rel=1e-10, floor=0.0):
+    np.testing.assert_allclose(np.asarray(ours), np.asarray(theirs), rtol=rel, atol=floor)
+
+
+# The edge of chaos ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", sorted(activations))
+def test_the_edge_of_every_activation(name):
+    phi = mf.activation(name)
+    assert has_table(phi)
+    exact = mf.edge_of_chaos(phi, SIGMA_B, "quadrature")
+    found = mf.edge_of_chaos(phi, SIGMA_B, "table")
+    np.testing.assert_array_equal(found.status, exact.status)
+    for part in ("q", "sigma_w", "sigma_b"):
+        same(getattr(found, part), getattr(exact, part))
+    same(found.slope, exact.slope, floor=1e-11)
+
+
+@pytest.mark.parametrize("name", ["shtanh", "sexp"])
+def test_the_edge_of_a_family(name):
+    phi = mf.activation(name, a=np.array([[1.0], [2.5], [40.0]]))
+    sigma_b = np.array([0.03, 0.2, 2.0])
+    exact = mf.edge_of_chaos(phi, sigma_b, "quadrature")
+    found = mf.edge_of_chaos(phi, sigma_b, "table")
+    assert found.q.shape == (3, 3)
+    np.testing.assert_array_equal(found.status, exact.status)
+    for part in ("q", "sigma_w", "sigma_b", "slope"):
+        same(getattr(found, part), getattr(exact, part))
+
+
+def test_many_networks_are_read_off_a_table(monkeypatch):
+    def refuse(*_):
+        raise AssertionError
+
+    sigma_b = np.geomspace(1e-3, 2.0, PAYS)
+    tanh = mf.activation("tanh")
+    mf.edge_of_chaos(tanh, sigma_b)
+    monkeypatch.setattr("meanfield.criticality._edge_of_chaos", refuse)
+    edge = mf.edge_of_chaos(tanh, sigma_b)
+    assert (edge.status == Status.OK).all()
+    with pytest.raises(AssertionError):
+        mf.edge_of_chaos(tanh, sigma_b[1:])
+    with pytest.raises(AssertionError):
+        # A table for each would not pay.
+        mf.edge_of_chaos(mf.activation("sexp", a=np.linspace(1, 2, PAYS)), 0.1)
+
+
+def test_the_edge_can_be_traced_whatever_its_size():
+    def total(a):
+        return mf.edge_of_chaos(mf.activation("hard_tanh", a=a), np.full(PAYS, 0.3)).q.sum()
+
+    assert np.isfinite(jax.grad(total)(1.0))
+
+
+# Pairs through many layers -----------------------------------------------------------------------
+
+C = np.array([-1.0, -0.999, -0.4, 0.0, 0.3, 0.99, 1 - 1e-12, 1.0])
+
+
+@pytest.mark.parametrize(
+    ("name", "sigma_w", "sigma_b"),
+    [
+        ("tanh", 1.6, 0.0),
+        ("gelu", 1.2, 0.3),
+        ("elu", 1.2, 0.2),
+        ("ssaw", 1.1, 0.4),
+        ("relu", np.sqrt(2), 0.0),
+        ("gaussian", 1.5, 0.5),
+    ],
+)
+def test_rollouts(name, sigma_w, sigma_b):
+    layer = mf.Dense(mf.activation(name), sigma_w, sigma_b)
+    q = np.array([[0.7], [1.0]])
+    exact = mf.rollout(layer, q, q, q * C, 12, "quadrature")
+    found = mf.rollout(layer, q, q, q * C, 12, "table")
+    assert found.epsilon.shape == (2, 8, 13)
+    for part in ("q1", "q2", "epsilon"):
+        # Of an even φ, c = -1 becomes 1, to rounding.
+        floor = 1e-13 if name == "gaussian" else 1e-300
+        same(getattr(found, part), getattr(exact, part), rel=1e-8, floor=floor)
+
+
+def test_rollouts_where_the_variance_is_fixed():
+    layer = mf.Dense(mf.activation("shtanh", a=2.0, k=1.1), 1.5, 0.3)
+    q = mf.steady_state(layer).q
+    exact = mf.rollout(layer, q, q, q * C, 12, "quadrature")
+    found = mf.rollout(layer, q, q, q * C, 12, "table")
+    same(found.epsilon, exact.epsilon, rel=1e-8, floor=1e-300)
+    same(found.q1, exact.q1)
+
+
+def test_pairs_that_a_table_does_not_know_are_left_to_quadrature():
+    layer = mf.Dense(mf.activation("tanh"), 1.4, 0.2)
+    # Unequal variances, and one beyond the table.
+    q1, q2 = np.array([1.0, 1.0, 1e-7]), np.array([1.0, 2.0, 1e-7])
+    exact = mf.rollout(layer, q1, q2, 0.5 * q1, 2, "quadrature")
+    found = mf.rollout(layer, q1, q2, 0.5 * q1, 2, "table")
+    for part in ("q1", "q2", "epsilon"):
+        same(getattr(found, part), getattr(exact, part))
+
+
+# Sweeps --------------------------------------------------------------------------------------
+
+
+def both(tmp_path, **spec):
+    found = {}
+    for method in ("table", "quadrature"):
+        out = tmp_path / method
+        path = mf.run_sweep(SweepSpec(name="sweep", method=method, **spec), out)
+        found[method] = mf.open_results(path).load()
+    table, quadrature = found.values()
+    np.testing.assert_array_equal(table["status"], quadrature["status"])
+    for name in quadrature.data_vars:
+        # 1 - c* is known to 1e-9, and so is what follows from it.
+        same(table[name], quadrature[name], rel=1e-8, floor=1e-9)
+    return table
+
+
+@pytest.mark.parametrize("name", ["gelu", "hard_tanh"])
+def test_sweeps_of_networks(name, tmp_path):
+    kept = [n for n in observables if set(observables[n].parameters) <= {"a"}]
+    names = [n for n in kept if name == "hard_tanh" or not observables[n].parameters]
+    axes = {"sigma_w": [0.5, 1.0, 1.5, 2.1], "sigma_b": [0.0, 0.2]}
+    table = both(tmp_path, activations=[name], observables=names, axes=axes)
+    assert Status.OK in table["status"]
+
+
+def test_sweeps_on_the_edge(tmp_path):
+    names = ["moment_ratio", "max_deviation", "max_deviation_full", "linear_width"]
+    table = both(
+        tmp_path,
+        activations=["shtanh", "sexp"],
+        on="edge_of_chaos",
+        observables=names,
+        axes={"a": [0.2, 1.0, 3.0], "sigma_b": [0.0, 0.1, 1.0]},
+    )
+    assert Status.OUT_OF_DOMAIN in table["status"]
+    # On the edge of an odd φ, R(ρ) - ρ is largest at the ends: R(0) = σb²/q*.
+    known = (table["status"] == Status.OK).values
+    assert known.sum() >= 8
+    ratio = table["max_deviation"] * table["q"] / np.square(table["sigma_b"])
+    same(ratio.values[known], 1.0)
+    same((table["max_deviation_full"] / table["max_deviation"]).values[known], 2.0)
+
+
+# What is not legal ---------------------------------------------------------------------------
+
+
+def test_what_cannot_be_read_off_a_table_is_said():
+    tanh, relu = mf.activation("tanh"), mf.activation("relu")
+    layer = mf.Dense(tanh, 1.5, 0.1)
+    step = mf.from_callable(lambda x: (x > 0) * 1.0)
+    cases = [
+        (lambda: mf.edge_of_chaos(tanh, 0.1, "tabel"), "method = 'tabel' is not legal"),
+        (lambda: mf.edge_of_chaos(step, 0.1, "table"), "φ jumps"),
+        (lambda: jax.jit(lambda b: mf.edge_of_chaos(tanh, b, "table"))(0.1), "traced"),
+        (lambda: mf.rollout(layer >> layer, 1.0, 1.0, 0.5, 3, "table"), "not a Dense one"),
+        (
+            lambda: mf.rollout(mf.Dense(tanh, 1.5, keep=0.5), 1.0, 1.0, 0.5, 3, "table"),
+            "no dropout, keep = 0.5",
+        ),
+        (
+            lambda: mf.rollout(mf.Dense(tanh, np.array([1.0, 2.0])), 1.0, 1.0, 0.5, 3, "table"),
+            "not a single one",
+        ),
+        (
+            lambda: mf.rollout(mf.Dense(mf.activation("srelu"), 1.5), 1.0, 1.0, 0.5, 3, "table"),
+            "Srelu oscillates, jumps, or is curved with kinks beside 0",
+        ),
+        (lambda: mf.rollout(mf.Dense(relu, 1.0), -1.0, 1.0, 0.5, 3, "table"), "q1 = -1.0"),
+    ]
+    for call, words in cases:
+        with pytest.raises(MeanFieldError, match=words):
+            call()
+
+
+def test_a_sweep_that_cannot_use_tables_is_refused_before_it_starts(tmp_path):
+    spec = SweepSpec(
+        name="no",
+        activations=["srelu"],
+        method="table",
+        axes={"sigma_w": [1.0, 2.0], "sigma_b": 0.1},
+    )
+    with pytest.raises(MeanFieldError, match="srelu oscillates, jumps"):
+        mf.run_sweep(spec, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_table_is_taken_where_it_pays():
+    assert uses_table("auto", PAYS, lambda: "")
+    assert not uses_table("auto", PAYS - 1, lambda: "")
+    assert not uses_table("auto", PAYS, lambda: "it cannot")
+    assert uses_table("table", 1, lambda: "")
+    assert not uses_table("quadrature", PAYS, lambda: "")
+
+
+def test_pieces_have_one_length_and_keep_their_order():
+    lengths = []
+
+    def square(places):
+        lengths.append(places.size)
+        return {"x": places**2}
+
+    found = in_parallel(square, 10, 4)
+    np.testing.assert_array_equal(found["x"], np.arange(10) ** 2)
+    assert lengths == [4, 4, 4]
