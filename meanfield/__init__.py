@@ -41,7 +41,6 @@ _HOMES = {
     "fixedpoint": (
         "CorrelationFixedPoint",
         "SteadyState",
-        "correlation_fixed_point",
         "steady_state",
     ),
     "portrait": ("FixedPoints", "fixed_points"),
@@ -53,6 +52,7 @@ _HOMES = {
         "edge_curve",
         "edge_of_chaos",
     ),
+    "limits": ("correlation_fixed_point",),
     "depth": ("DepthScales", "depth_scales"),
     "rates": ("ConvergenceRate", "Regime", "convergence_rate"),
     "universality": ("Verdict", "classify"),

@@ -19,14 +19,10 @@ import jax.numpy as jnp
 
 from meanfield._struct import elementwise, struct
 from meanfield.errors import Status
-from meanfield.fixedpoint import (
-    ON_EDGE,
-    CorrelationFixedPoint,
-    SteadyState,
-    limit_correlation,
-    steady_state,
-)
+from meanfield.fixedpoint import ON_EDGE, CorrelationFixedPoint, SteadyState
 from meanfield.layers import Layer
+from meanfield.limits import limits
+from meanfield.method import Method
 from meanfield.typing import Array, ScalarLike
 
 
@@ -40,17 +36,16 @@ class DepthScales:
     status: Array
 
 
-def depth_scales(layer: Layer, q0: ScalarLike = 1.0) -> DepthScales:
+def depth_scales(layer: Layer, q0: ScalarLike = 1.0, method: Method = "auto") -> DepthScales:
     """Return the depth scales at the steady state that an input of variance q0 > 0 reaches.
 
     They count passes of the layer: of the whole stack, if it is one. All arguments broadcast. ξ_c
     and ξ_∇ are inf on the edge of chaos, ξ_∇ is negative in the chaotic phase, and a scale of 0
     means that one layer suffices. The status is that of `correlation_fixed_point`; where the
     variance vanishes, ξ_q and ξ_∇ are the limits, and ξ_c, for correlations that freeze, is NaN.
-    Differentiable away from the edge.
+    Differentiable away from the edge. The `method` is that of `meanfield.limits`.
     """
-    state = steady_state(layer, q0)
-    return scales(state, limit_correlation(layer, state))
+    return scales(*limits(layer, q0, method))
 
 
 @elementwise()

@@ -18,6 +18,8 @@ References
 [2] S. Schoenholz et al., Deep information propagation, ICLR 2017, arXiv:1611.01232.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
@@ -135,13 +137,29 @@ class CorrelationFixedPoint:
     status: Array
 
 
-def correlation_fixed_point(layer: Layer, q0: ScalarLike = 1.0) -> CorrelationFixedPoint:
-    """Return the stable fixed point of the correlation map at the steady state of q0.
+@jax.custom_jvp
+def _log_epsilon(layer: Layer, q: Array) -> Array:
+    """Return the root of log(ε'/ε) in log ε.
 
-    On the edge and in the ordered phase it is c = 1. The status is that of the steady state,
-    or NOT_CONVERGED. Differentiable where c < 1.
+    ε'/ε falls from χ1 at ε = 0 to at most 1 at ε = 1, since C(0) >= 0; just above ε = 1 it is
+    below 1 even where C(0) = 0.
     """
-    return limit_correlation(layer, steady_state(layer, q0))
+
+    def growth(t: Array) -> Array:
+        return layer.growth(q, jnp.exp(t))
+
+    return first_root(growth, 1e-6, -EPSILON_STEP, EPSILON_STEPS)[0]
+
+
+@_log_epsilon.defjvp
+def _implicitly(primals: Any, tangents: Any) -> tuple[Array, Array]:
+    """Differentiate the root by the implicit function theorem, which costs only who asks for it."""
+    t = _log_epsilon(*primals)
+
+    layer, q = primals
+    _, moved = jax.jvp(lambda layer, q: layer.growth(q, jnp.exp(t)), primals, tangents)
+    _, slope = jax.jvp(lambda t: layer.growth(q, jnp.exp(t)), (t,), (jnp.ones_like(t),))
+    return t, -moved / slope
 
 
 @elementwise()
@@ -151,20 +169,8 @@ def limit_correlation(layer: Layer, state: SteadyState) -> CorrelationFixedPoint
     leaves_one = (state.chi > 1 + ON_EDGE) | layer.separates()
     chaotic = (state.status == Status.OK) & leaves_one
 
-    def growth(t: Array) -> Array:
-        return layer.growth(q, jnp.exp(t))
-
     def below_one() -> tuple[Array, Array]:
-        # ε'/ε falls from χ1 at ε = 0 to at most 1 at ε = 1, since C(0) >= 0; just above
-        # ε = 1 it is below 1 even where C(0) = 0.
-        # The derivative of the root is left to `custom_root`: it costs nothing unless asked for.
-        t = jax.lax.custom_root(
-            growth,
-            jnp.zeros(()),
-            lambda f, _: first_root(f, 1e-6, -EPSILON_STEP, EPSILON_STEPS)[0],
-            lambda linear, y: y / linear(1.0),
-        )
-        epsilon = jnp.exp(t)
+        epsilon = jnp.exp(_log_epsilon(layer, q))
         return epsilon, layer.correlation_slope(q, epsilon)
 
     def at_one() -> tuple[Array, Array]:

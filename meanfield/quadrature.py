@@ -27,7 +27,6 @@ from collections.abc import Callable
 
 import jax.numpy as jnp
 import numpy as np
-from scipy.special import expit
 
 from meanfield._struct import struct
 from meanfield.errors import MeanFieldError
@@ -82,7 +81,7 @@ def _half_line_table(size: int) -> tuple[np.ndarray, np.ndarray]:
         t, step = _steps(-grading - TAIL, REACH / KNEE, size)
         decay = np.exp(-(t + grading))
         p = t - decay
-        return KNEE * np.logaddexp(0.0, p), step * KNEE * expit(p) * (1 + decay)
+        return KNEE * np.logaddexp(0.0, p), step * KNEE * _logistic(p) * (1 + decay)
 
     return _table(rule)
 
@@ -93,10 +92,15 @@ def _panel_table(size: int) -> tuple[np.ndarray, np.ndarray]:
         t, step = _steps(-grading - TAIL, grading + TAIL, size)
         flatness = 2 * np.exp(-grading)
         p = t + flatness * np.sinh(t)
-        weights = step * expit(p) * expit(-p) * (1 + flatness * np.cosh(t))
-        return expit(p), weights
+        weights = step * _logistic(p) * _logistic(-p) * (1 + flatness * np.cosh(t))
+        return _logistic(p), weights
 
     return _table(rule)
+
+
+def _logistic(p: np.ndarray) -> np.ndarray:
+    decay = np.exp(-np.abs(p))
+    return np.where(p >= 0, 1.0, decay) / (1 + decay)
 
 
 def _steps(start: float, stop: float, size: int) -> tuple[np.ndarray, float]:

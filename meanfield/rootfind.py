@@ -20,7 +20,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy.optimize import brentq
 
 from meanfield._struct import struct
 from meanfield.typing import Array, ScalarLike
@@ -272,6 +271,8 @@ def sign_changes(
 
 def _close(f: Callable[[float], float], low: float, high: float) -> float:
     """Return the root of f in a bracket to rounding."""
+    # A third of a second to import, and most questions do not need it.
+    from scipy.optimize import brentq
 
     # log(V/q) may be infinite at one end: it has a sign, and that is what counts.
     def bounded(t: float) -> float:

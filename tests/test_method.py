@@ -70,6 +70,38 @@ def test_the_edge_can_be_traced_whatever_its_size():
     assert np.isfinite(jax.grad(total)(1.0))
 
 
+# Limits and depth scales ---------------------------------------------------------------------
+
+
+def test_limits_and_depth_scales_of_a_grid():
+    sigma_w = np.linspace(0.6, 3.0, 5)[:, None]
+    layer = mf.Dense(mf.activation("shtanh", a=np.array([1.0, 3.0])), sigma_w, 0.3)
+    exact = mf.correlation_fixed_point(layer, 2.0, "quadrature")
+    found = mf.correlation_fixed_point(layer, 2.0, "table")
+    assert found.c.shape == (5, 2)
+    np.testing.assert_array_equal(found.status, exact.status)
+    same(found.epsilon, exact.epsilon, rel=1e-9)
+    same(found.slope, exact.slope, rel=1e-8)
+    one, other = (mf.depth_scales(layer, 2.0, method) for method in ("table", "quadrature"))
+    for part in ("xi_q", "xi_c", "xi_grad"):
+        same(getattr(one, part), getattr(other, part), rel=1e-7)
+
+
+def test_many_networks_settle_by_a_table(monkeypatch):
+    layer = mf.Dense(mf.activation("tanh"), np.linspace(0.5, 3.0, PAYS), 0.1)
+    mf.correlation_fixed_point(layer)
+
+    def refuse(*_):
+        raise AssertionError
+
+    monkeypatch.setattr("meanfield.limits.steady_state", refuse)
+    assert (mf.correlation_fixed_point(layer).status == Status.OK).all()
+    with pytest.raises(AssertionError):
+        mf.correlation_fixed_point(layer, method="quadrature")
+    with pytest.raises(AssertionError):
+        mf.correlation_fixed_point(layer, np.full(PAYS, 0.5))
+
+
 # Pairs through many layers -----------------------------------------------------------------------
 
 C = np.array([-1.0, -0.999, -0.4, 0.0, 0.3, 0.99, 1 - 1e-12, 1.0])
@@ -184,6 +216,12 @@ def test_what_cannot_be_read_off_a_table_is_said():
         (
             lambda: mf.rollout(mf.Dense(mf.activation("srelu"), 1.5), 1.0, 1.0, 0.5, 3, "table"),
             "Srelu oscillates, jumps, or is curved with kinks beside 0",
+        ),
+        (lambda: mf.depth_scales(layer >> layer, 1.0, "table"), "not a Dense one"),
+        (lambda: mf.depth_scales(layer, np.ones(2), "table"), "q0 is not a single number"),
+        (
+            lambda: mf.depth_scales(mf.Dense(mf.activation("ssin"), 1.5), 1.0, "table"),
+            "Ssin oscillates, jumps, or is curved with kinks beside 0",
         ),
         (lambda: mf.rollout(mf.Dense(relu, 1.0), -1.0, 1.0, 0.5, 3, "table"), "q1 = -1.0"),
     ]

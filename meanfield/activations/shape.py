@@ -33,7 +33,6 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy.special import ndtr
 
 from meanfield._struct import concrete
 from meanfield.activations.base import Activation, derivative
@@ -199,6 +198,9 @@ def saturated_fraction(
 def _probability(
     intervals: tuple[Interval, ...], mean: float | np.ndarray, variance: float | np.ndarray
 ) -> float | np.ndarray:
+    # A fifth of a second to import, and most questions do not need it.
+    from scipy.special import ndtr
+
     mean, variance = np.asarray(mean, dtype=float), np.asarray(variance, dtype=float)
     require(np.isfinite(mean), "mean", mean, "a finite number")
     require(np.isfinite(variance) & (variance > 0), "variance", variance, "a finite number > 0")

@@ -154,6 +154,8 @@ def point(
     as_json: JsonOption = False,
 ) -> None:
     """Describe one network: its fixed variance, χ₁, the limit of correlations, moments."""
+    import jax
+
     from meanfield.errors import Status, require
     from meanfield.fixedpoint import limit_correlation, steady_state
     from meanfield.layers import Dense
@@ -164,7 +166,7 @@ def point(
     state = steady_state(layer, q0)
     limit = limit_correlation(layer, state)
     solved = int(state.status) == Status.OK
-    mu1, mu2 = (phi.slope_moment(state.q, power) if solved else math.nan for power in (2, 4))
+    ratio = jax.jit(lambda phi, q: phi.slope_moment(q, 4) / phi.slope_moment(q, 2) ** 2)
     status = Status(int(limit.status if solved else state.status))
     record = {
         "activation": activation,
@@ -179,7 +181,7 @@ def point(
         "c": float(limit.c),
         "epsilon": float(limit.epsilon),
         "correlation_slope": float(limit.slope),
-        "moment_ratio": float(mu2 / mu1**2),
+        "moment_ratio": float(ratio(phi, state.q)) if solved else math.nan,
         "phase": _phase(float(state.chi), keep),
         "status": status.name,
     }

@@ -1,4 +1,9 @@
-"""Compiled kernels, kept between runs of the command line."""
+"""Compiled kernels, kept between runs of the command line.
+
+JAX keeps them in files. Given a limit to their size it locks the directory when it reads and
+writes, so that runs at the same time do not meet half an entry; and it writes the time of an entry
+after the entry, so that one without a time is what a killed run left of it.
+"""
 
 import contextlib
 import hashlib
@@ -6,6 +11,10 @@ import importlib.metadata
 import os
 import platform
 from pathlib import Path
+
+# Bytes; what has not been used for longest goes first.
+LIMIT = 2**31
+ENTRY, TIME = "-cache", "-atime"
 
 
 def use_compilation_cache() -> None:
@@ -16,16 +25,33 @@ def use_compilation_cache() -> None:
     chosen = os.environ.get("MEANFIELD_CACHE", "")
     if chosen == "off":
         return
-    base = Path(chosen) if chosen else Path.home() / ".cache" / "meanfield"
-    directory = base / _machine()
+    directory = (Path(chosen) if chosen else _own_directory()) / _machine()
     try:
         directory.mkdir(parents=True, exist_ok=True)
+        _mend(directory)
     except OSError:
         # Without a place to keep them, kernels are compiled anew every time.
         return
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(directory))
+    os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(LIMIT))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+
+
+def _own_directory() -> Path:
+    import platformdirs
+
+    return platformdirs.user_cache_path("meanfield", appauthor=False)
+
+
+def _mend(directory: Path) -> None:
+    """Delete entries that were not written to their end, unless others are at work."""
+    import filelock
+
+    with contextlib.suppress(filelock.Timeout), filelock.FileLock(directory / ".lockfile", 0):
+        for entry in directory.glob(f"*{ENTRY}"):
+            if not entry.with_name(entry.name.removesuffix(ENTRY) + TIME).exists():
+                entry.unlink()
 
 
 def _machine() -> str:

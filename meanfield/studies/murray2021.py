@@ -28,8 +28,9 @@ from meanfield.activations import activation
 from meanfield.bounds import lambert_w, scaled_bounded
 from meanfield.criticality import critical_point, edge_of_chaos
 from meanfield.errors import MeanFieldError, check
-from meanfield.fixedpoint import correlation_fixed_point, steady_state
+from meanfield.fixedpoint import steady_state
 from meanfield.layers import Dense, Layer
+from meanfield.limits import correlation_fixed_point
 from meanfield.maps import correlation_map, rollout
 from meanfield.studies.labels import labelled
 from meanfield.typing import Array, ScalarLike

@@ -25,8 +25,9 @@ from meanfield.activations import activation
 from meanfield.criticality import critical_point
 from meanfield.curvature import curvature_propagation
 from meanfield.errors import Status, check
-from meanfield.fixedpoint import correlation_fixed_point, steady_state
+from meanfield.fixedpoint import steady_state
 from meanfield.layers import Dense
+from meanfield.limits import correlation_fixed_point
 from meanfield.maps import correlation_map, rollout
 from meanfield.phase import phase_diagram
 from meanfield.studies.labels import Variable, variable

@@ -15,12 +15,12 @@ import numpy as np
 from meanfield._struct import BLOCK, elementwise, pick
 from meanfield.activations import activations
 from meanfield.activations.base import Activation
-from meanfield.batch import Settled, settle
 from meanfield.criticality import PER_TABLE, CriticalPoint, edge_of_chaos
 from meanfield.errors import Status
 from meanfield.fixedpoint import CorrelationFixedPoint, SteadyState, steady_state
 from meanfield.layers import Dense
-from meanfield.method import completed, in_parallel, in_pieces, uses_table
+from meanfield.limits import read_limits
+from meanfield.method import completed, in_parallel, uses_table
 from meanfield.observables import Point, observables
 from meanfield.sweep.spec import SweepSpec
 from meanfield.table import Tabulated
@@ -29,8 +29,8 @@ from meanfield.typing import Array
 
 Values = dict[str, np.ndarray]
 
-# Networks that settle at a time, and that are looked at, by one kernel.
-SETTLE, LOOK = 4096, 256
+# Networks that are looked at by one kernel.
+LOOK = 256
 
 
 def _length(size: int) -> int:
@@ -119,21 +119,15 @@ def _read(spec: SweepSpec, phi: Tabulated, layer: Dense) -> Values:
     """Return every variable of networks of one activation, beside its table."""
     tabulated = dataclasses.replace(layer, phi=phi)
 
-    def settled(at: np.ndarray) -> Settled:
-        part = pick(layer, at)
-        return settle(phi, jnp.asarray(part.sigma_w), jnp.asarray(part.sigma_b), 1.0)
+    state, limit = read_limits(phi, layer, 1.0)
 
     def look(at: np.ndarray) -> dict[str, Array]:
-        part = pick(known, at)
-        state = SteadyState(part.q, part.slope, part.chi, part.status)
-        limit = CorrelationFixedPoint(
-            1.0 - part.epsilon, part.epsilon, part.correlation_slope, part.status
-        )
-        return _look(pick(tabulated, at), state, limit, spec.observables, False)
+        part = pick(tabulated, at), pick(state, at), pick(limit, at)
+        return _look(*part, spec.observables, False)
 
-    known = in_pieces(settled, np.size(layer.sigma_w), SETTLE)
-    seen = in_parallel(look, known.q.size, _length(known.q.size))
-    sure = known.sure & (seen["status"] != Status.NOT_CONVERGED)
+    size = np.size(layer.sigma_w)
+    seen = in_parallel(look, size, _length(size))
+    sure = seen["status"] != Status.NOT_CONVERGED
     return completed(seen, sure, lambda at: _solve(spec, pick(layer, at)))
 
 
