@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import filelock
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -336,3 +337,38 @@ def test_the_version_is_shown():
     assert mf.__version__ in result.output
     assert result.exit_code == 0
     assert result.output.startswith("meanfield ")
+
+
+def test_half_written_kernels_are_deleted(tmp_path, monkeypatch):
+    for name in ("DIR", "MAX_SIZE"):
+        monkeypatch.setenv(f"JAX_COMPILATION_CACHE_{name}", "x")
+    monkeypatch.setenv("MEANFIELD_CACHE", str(tmp_path))
+    cli.use_compilation_cache()
+    (directory,) = tmp_path.iterdir()
+    for name in ("whole-cache", "whole-atime", "half-cache"):
+        (directory / name).touch()
+    with filelock.FileLock(directory / ".lockfile"):
+        # Others are at work: an entry without a time may be about to get one.
+        cli.use_compilation_cache()
+        assert (directory / "half-cache").exists()
+    cli.use_compilation_cache()
+    names = sorted(path.name for path in directory.iterdir() if path.name != ".lockfile")
+    assert names == ["whole-atime", "whole-cache"]
+
+
+def test_runs_at_the_same_time_share_their_kernels(tmp_path):
+    command = [sys.executable, "-m", "meanfield", "point", "-a", "relu", "--sigma-w", "1.2"]
+    environment = {**os.environ, "MEANFIELD_CACHE": str(tmp_path)}
+    runs = [
+        subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        for _ in range(3)
+    ]
+    answers = [run.communicate() for run in runs]
+    assert [run.returncode for run in runs] == [0, 0, 0]
+    assert len({out for out, _ in answers}) == 1
+    assert all("cache" not in err for _, err in answers)
+    entries = {path.name.rpartition("-")[0] for path in tmp_path.glob("*/*-cache")}
+    times = {path.name.rpartition("-")[0] for path in tmp_path.glob("*/*-atime")}
+    assert entries == times != set()

@@ -93,7 +93,8 @@ def test_tables_of_every_activation(name):
         known = np.isfinite(exact)
         assert known.sum() >= 2
         # Direct deficits are known to a part of E φ'².
-        error = np.abs([float(ours(a, e)) for a, e in pairs] - exact)
+        reader = jax.jit(ours)
+        error = np.abs([float(reader(a, e)) for a, e in pairs] - exact)
         assert (error <= 1e-8 * np.abs(exact) + 1e-13 * mean[:count])[known].all()
 
 
@@ -111,7 +112,7 @@ def test_moments_over_many_decades(name):
         (lambda f, x: f.variance_slope(x), 10 * second / q),
         (lambda f, x: f.edge_deficit(x), 0.0),
     ):
-        ours = np.asarray(read(found, q))
+        ours = np.asarray(jax.jit(read)(found, q))
         exact = np.asarray(jax.jit(lambda x, f=read: jax.lax.map(lambda y: f(phi, y), x))(q))
         known = np.isfinite(ours)
         assert known.mean() > 0.6
@@ -134,6 +135,7 @@ def test_a_family_shares_a_table(name):
         return
     assert width != 1
     found, other = tabulate(phi), tabulate(activations[name](**dict.fromkeys(legal, 1.3)))
+    pairs = has_pairs(phi)
     assert found.table.pairs is other.table.pairs
     for read in (
         lambda f, q: f.second_moment(q),
@@ -142,11 +144,12 @@ def test_a_family_shares_a_table(name):
         lambda f, q: f.edge_deficit(q),
         lambda f, q: f.mean(q),
         lambda f, q: f.even_moment(q),
-        lambda f, q: f.decorrelation(q, 0.3) if has_pairs(phi) else 0.0,
+        lambda f, q: f.decorrelation(q, 0.3) if pairs else 0.0,
     ):
         for q in (0.9, 30.0):
-            exact = float(jax.jit(lambda f, x, g=read: g(f, x))(phi, q))
-            assert float(read(found, q)) == pytest.approx(exact, rel=1e-9, abs=1e-13)
+            compiled = jax.jit(read)
+            exact = float(compiled(phi, q))
+            assert float(compiled(found, q)) == pytest.approx(exact, rel=1e-9, abs=1e-13)
 
 
 def test_combinations_that_only_scale_share_a_table():
