@@ -17,7 +17,7 @@ import numpy as np
 
 from meanfield._struct import BLOCK, elementwise, struct
 from meanfield.activations.base import Activation
-from meanfield.batch import LAST_STEP, newton
+from meanfield.batch import newton
 from meanfield.chebyshev import locate, series, series_and_slope
 from meanfield.errors import Status
 from meanfield.method import in_pieces, workers
@@ -28,6 +28,8 @@ from meanfield.typing import Array, ScalarLike
 # Points of the grid in a cell of the table; networks that go through one kernel, if they are few
 # and if they are many.
 POINTS, SHORT, LONG = 8, 128, 4096
+# The logarithm of σb²(q)/σb² that is left at a root.
+RESIDUAL = 1e-11
 
 
 @struct
@@ -52,10 +54,10 @@ def grid() -> np.ndarray:
 
 @jax.jit
 def critical_variances(table: Table, wanted: Array) -> tuple[Array, Array, Array]:
-    """Return the smallest variances at which σb²(q) is what is wanted, whether one is found, and
-    whether that is sure.
+    """Return the smallest variances at which σb²(q) is what is wanted.
 
-    What is needed of the table is its edge, from the least wanted σb² upwards.
+    Beside them: whether there is one, and whether that is sure. What is needed of the table is its
+    edge, from the least wanted σb² upwards.
     """
     points = jnp.asarray(grid())
     cell, x = locate(jnp.asarray(WIDE), points)
@@ -86,8 +88,9 @@ def critical_variances(table: Table, wanted: Array) -> tuple[Array, Array, Array
         slope = 1 + decay + slope / e / half
         return jnp.where(positive, value, -1.0), jnp.where(positive, slope, 0.0)
 
-    log_q, last = newton(step, points[place - 1], points[place])
-    closed = (last <= LAST_STEP) & table.edge_certified[cell]
+    log_q, _ = newton(step, points[place - 1], points[place])
+    # Rough cells before this one may have hidden that the root is there.
+    closed = (jnp.abs(step(log_q)[0]) <= RESIDUAL) & table.edge_certified[cell]
     return jnp.where(found, jnp.exp(log_q), jnp.nan), found, passed & (closed | ~found)
 
 
@@ -142,6 +145,6 @@ def _of_family(one: Activation, width: np.ndarray, height: np.ndarray, sigma_b: 
     else:
         mean, slope = in_pieces(lambda at: _slopes(one, q[at]), q.size, BLOCK)
     values = width**2 * q, (height / width) ** 2 * mean, slope / mean
-    known = sure & np.isfinite(values).all(axis=0)
+    known = sure & np.isfinite(values).all(axis=0) & (values[1] > 0)
     status = np.where(found, Status.OK, Status.NO_SOLUTION).astype("int8")
     return Edge(*(np.where(found, x, np.nan) for x in values), status=status, sure=known)

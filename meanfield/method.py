@@ -75,6 +75,7 @@ def in_parallel(
     done = []
     if kernel is None or kernel not in _compiled:
         done = [jax.block_until_ready(function(pieces.pop(0)))]
+    if kernel is not None:
         _compiled.add(kernel)
     with ThreadPoolExecutor(workers()) as pool:
         others = pool.map(lambda piece: jax.block_until_ready(function(piece)), pieces)

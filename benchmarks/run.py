@@ -1,0 +1,58 @@
+"""Run the benchmarks and put their table into the README.
+
+    python benchmarks/run.py
+
+Takes some minutes, best on an idle machine. The rows go between two marks in README.md, and with
+the growth of phase diagrams into benchmarks/results.json, from which `benchmarks/draw.py` draws.
+"""
+
+import dataclasses
+import itertools
+import json
+import os
+import platform
+from pathlib import Path
+
+import cold_start
+import edges
+import phase
+import rollouts
+from common import each, show
+
+README = Path(__file__).parent.parent / "README.md"
+RESULTS = Path(__file__).parent / "results.json"
+START, END = "<!-- made by benchmarks/run.py -->", "<!-- end of benchmarks -->"
+
+
+def table(rows):
+    """Return the rows as a table in Markdown, with ratios to the first route of a task."""
+    lines = ["| task | route | each | ratio | worst error |", "|---|---|---|---|---|"]
+    for task, routes in itertools.groupby(rows, lambda row: row.task):
+        routes = list(routes)
+        for row in routes:
+            ratio = row.seconds / routes[0].seconds
+            label = task if row is routes[0] else ""
+            lines.append(f"| {label} | {row.route} | {each(row)} | {ratio:.3g} | {row.error} |")
+    return "\n".join(lines)
+
+
+def main():
+    """Measure, print, and write the table."""
+    found = {}
+    for module in (phase, edges, rollouts, cold_start):
+        found[module.__name__] = list(module.rows())
+        show(found[module.__name__])
+    rows = list(itertools.chain.from_iterable(found.values()))
+    results = {name: [dataclasses.asdict(row) for row in part] for name, part in found.items()}
+    results["growth"] = list(phase.growth())
+    RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    machine = f"{os.cpu_count()} processors, {platform.machine()}, float64."
+    text = README.read_text(encoding="utf-8")
+    before, rest = text.split(START)
+    after = rest.split(END)[1]
+    middle = f"{START}\n{table(rows)}\n\n{machine}\n{END}"
+    README.write_text(before + middle + after, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
