@@ -133,7 +133,7 @@ def test_given_the_gap_the_limit_is_exact(name):
     gain = layer.sigma_w**2 * state.q / layer.variance(state.q)
     excess = gain * slope_moment(phi, state.q) - 1
     deficit = gain * statistics(phi, state.q, limit.epsilon)[0]
-    np.testing.assert_allclose(deficit, excess, rtol=1e-9, atol=3e-16)
+    np.testing.assert_allclose(deficit, excess, rtol=1e-9, atol=5e-16)
 
 
 @elementwise()
