@@ -22,7 +22,7 @@ from meanfield.chebyshev import locate, series, series_and_slope
 from meanfield.errors import Status
 from meanfield.method import in_pieces, workers
 from meanfield.table import WIDE, Numbers, Table
-from meanfield.tabulation import GROUPS, Family, families, group_of, rough_bias, table_of
+from meanfield.tabulation import GROUPS, Family, families, group_of, joined, rough_bias, table_of
 from meanfield.typing import Array, ScalarLike
 
 # Points of the grid in a cell of the table; networks that go through one kernel, if they are few
@@ -119,8 +119,7 @@ def edges(phi: Activation, sigma_b: np.ndarray) -> Edge:
     first = solve(kinds[0])
     with ThreadPoolExecutor(workers()) as pool:
         parts = [first, *pool.map(solve, kinds[1:])]
-    order = np.argsort(np.concatenate([kind.places for kind in kinds]))
-    return jax.tree.map(lambda *xs: np.concatenate(xs)[order], *parts)
+    return joined(kinds, parts)
 
 
 def _of_family(one: Activation, width: np.ndarray, height: np.ndarray, sigma_b: np.ndarray) -> Edge:

@@ -22,7 +22,7 @@ from meanfield.fixedpoint import (
 from meanfield.layers import Dense, Layer
 from meanfield.method import Method, completed, in_pieces, size_of, uses_table
 from meanfield.table import Tabulated
-from meanfield.tabulation import NO_PAIRS, distinct, has_pairs, tabulate
+from meanfield.tabulation import NO_PAIRS, distinct, has_pairs, joined, tabulate
 from meanfield.typing import ScalarLike
 
 Limits = tuple[SteadyState, CorrelationFixedPoint]
@@ -83,9 +83,7 @@ def _read(layer: Dense, q0: ScalarLike) -> Limits:
         read_limits(tabulate(kind.one, ("moments", "acute")), pick(flat, kind.places), q0)
         for kind in kinds
     ]
-    order = np.argsort(np.concatenate([kind.places for kind in kinds]))
-    joined = jax.tree.map(lambda *xs: np.concatenate(xs)[order], *parts)
-    return jax.tree.map(lambda x: jnp.asarray(x).reshape(shape), joined)
+    return jax.tree.map(lambda x: jnp.asarray(x).reshape(shape), joined(kinds, parts))
 
 
 def read_limits(phi: Tabulated, layer: Dense, q0: ScalarLike) -> Limits:

@@ -30,6 +30,8 @@ from meanfield.typing import Array, ScalarLike
 
 # Pairs that are rolled out by one kernel, if they are few and if they are many.
 SHORT, LONG = 16, 512
+# So many layers of a pair cost by quadrature what a network does.
+LAYERS = 4
 DECORRELATION = (lambda x: (x >= 0) & (x <= 2) & ~np.isnan(x), "1 - correlation, in [0, 2]")
 
 
@@ -90,7 +92,7 @@ def rollout(
     require_covariance(q1, q2, q12)
     numbers = (q1, q2, q12)
     count = size_of(*numbers) * depth
-    if uses_table(method, count // 4, lambda: _obstacle(layer, *numbers)):
+    if uses_table(method, -(-count // LAYERS), lambda: _obstacle(layer, *numbers)):
         return _read(cast(Dense, layer), q1, q2, q12, depth)
     return _rollout(layer, q1, q2, q12, depth)
 

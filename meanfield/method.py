@@ -34,7 +34,7 @@ def uses_table(method: str, size: int, obstacle: Callable[[], str]) -> bool:
     legal or cannot be had.
     """
     require_method(method)
-    if method == "quadrature" or (method == "auto" and size < PAYS):
+    if method == "quadrature" or size == 0 or (method == "auto" and size < PAYS):
         return False
     reason = obstacle()
     if method == "table" and reason:

@@ -23,16 +23,15 @@ from meanfield.depth import scale
 from meanfield.errors import MeanFieldError, Status, require
 from meanfield.fixedpoint import steady_state
 from meanfield.layers import Dense
-from meanfield.method import Method, in_parallel, uses_table, workers
+from meanfield.method import Method, completed, in_parallel, uses_table, workers
 from meanfield.observables import Point, observables
 from meanfield.sweep.engine import STATE, attributes
 from meanfield.sweep.store import status_attributes
 from meanfield.tabulation import NO_PAIRS, has_pairs, tabulate
 from meanfield.typing import Array
 
-# Pieces of a grid per processor, for quadrature; points that are read off a table, and that are
-# solved by quadrature where it does not settle them, at a time.
-PIECES, CHUNK, BLOCK = 4, 4096, 32
+# Pieces of a grid per processor, for quadrature; points that are read off a table at a time.
+PIECES, CHUNK = 4, 4096
 # The edge beside a diagram: variances from, to, and how many.
 EDGE = (1e-4, 1e4, 401)
 VARIABLES = {
@@ -117,13 +116,12 @@ def _look_up(
     def numbers(places: np.ndarray) -> dict[str, Array]:
         return _read(settle(tabulated, sigma_w[places], sigma_b[places], q0))
 
+    def solve(places: np.ndarray) -> dict[str, Array]:
+        return _numbers(Dense(phi, sigma_w[places], sigma_b[places]), q0)
+
     values = in_parallel(numbers, sigma_w.size, CHUNK)
-    left = np.flatnonzero(~values.pop("sure"))
-    if left.size:
-        solved = _solve(phi, sigma_w[left], sigma_b[left], 1.0, q0, length=BLOCK)
-        for name, value in solved.items():
-            values[name][left] = value
-    return values
+    sure = values.pop("sure")
+    return completed(values, sure, solve)
 
 
 @jax.jit

@@ -30,15 +30,15 @@ def _place(theta: np.ndarray, acute: np.ndarray) -> np.ndarray:
 
 # Ends of the cells in ε, and where they start and stop in s or -cos(θ/2).
 EDGES = 2 * np.sin(ALL_ANGLES / 2) ** 2
-_acute = np.arange(ALL_ANGLES.size - 1) < ACUTE.size - 1
-START, STOP = _place(ALL_ANGLES[:-1], _acute), _place(ALL_ANGLES[1:], _acute)
+IS_ACUTE = np.arange(ALL_ANGLES.size - 1) < ACUTE.size - 1
+START, STOP = _place(ALL_ANGLES[:-1], IS_ACUTE), _place(ALL_ANGLES[1:], IS_ACUTE)
 
 
 @functools.cache
 def _change_of_variable(power: int) -> np.ndarray:
     """Return, cell by cell, the matrix from the series of g in θ to that of θ^m g in s."""
     matrices = []
-    for cell, acute in enumerate(_acute):
+    for cell, acute in enumerate(IS_ACUTE):
         place = START[cell] + (STOP[cell] - START[cell]) * (1 + roots()) / 2
         theta = 2 * np.arcsin(place) if acute else 2 * np.arccos(-place)
         low, high = ALL_ANGLES[cell : cell + 2]

@@ -121,6 +121,8 @@ def distinct(phi: Activation, size: int) -> list[Family]:
     rows = np.zeros((size, len(leaves)))
     for column, leaf in enumerate(leaves):
         rows[:, column] = leaf
+    if (rows == rows[0]).all():
+        return [Family(jax.tree.unflatten(tree, [float(x) for x in rows[0]]), np.arange(size))]
     kinds, which = np.unique(rows, axis=0, return_inverse=True)
     return [
         Family(jax.tree.unflatten(tree, [float(x) for x in kind]), np.flatnonzero(which == i))
@@ -128,11 +130,23 @@ def distinct(phi: Activation, size: int) -> list[Family]:
     ]
 
 
+def joined(kinds: list[Family], parts: list[Any]) -> Any:
+    """Return in the order of the many what was found for each kind, pytrees of vectors."""
+    order = np.argsort(np.concatenate([kind.places for kind in kinds]))
+    return jax.tree.map(lambda *xs: np.concatenate(xs)[order], *parts)
+
+
 def families(phi: Activation, size: int) -> tuple[list[Family], np.ndarray, np.ndarray]:
     """Return the families of `size` activations, and the widths and heights of all of them."""
     one, width, height = phi.standard()
     width, height = (np.broadcast_to(np.asarray(x, float), size) for x in (width, height))
     return distinct(one, size), width, height
+
+
+def _key(phi: Activation) -> tuple[Any, tuple[float, ...]]:
+    """Return what tells an activation from others: its structure and its parameters."""
+    leaves, tree = jax.tree.flatten(phi)
+    return tree, tuple(float(leaf) for leaf in leaves)
 
 
 def table_of(
@@ -143,8 +157,7 @@ def table_of(
     angles: Literal["acute", "obtuse"] | None = None,
 ) -> Table:
     """Return a table of what is needed: groups of cells of one Gaussian, and the pairs."""
-    leaves, tree = jax.tree.flatten(phi)
-    key = tree, tuple(float(leaf) for leaf in leaves)
+    key = _key(phi)
     cells = WIDE.size - 1
     lines = {name: np.full((cells, TERMS), np.nan) for names in LINES.values() for name in names}
     certified, error = np.zeros(cells, bool), 0.0
@@ -267,8 +280,7 @@ def _edge_group(
 
 def rough_bias(phi: Activation, group: int, x: float) -> float:
     """Return, as far as is known, the critical bias variance at x in the last cell of a group."""
-    leaves, tree = jax.tree.flatten(phi)
-    key = tree, tuple(float(leaf) for leaf in leaves)
+    key = _key(phi)
     low, high = WIDE[(group + 1) * GROUP - 1 :][:2]
     q = np.exp(low + (high - low) * (1 + x) / 2)
     e = np.polynomial.chebyshev.chebval(x, _edge_group(*key, group)[0][-1])

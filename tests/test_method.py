@@ -248,6 +248,7 @@ def test_a_table_is_taken_where_it_pays():
     assert not uses_table("auto", PAYS, lambda: "it cannot")
     assert uses_table("table", 1, lambda: "")
     assert not uses_table("quadrature", PAYS, lambda: "")
+    assert mf.edge_of_chaos(mf.activation("tanh"), np.zeros(0), "table").q.shape == (0,)
 
 
 def test_pieces_have_one_length_and_keep_their_order():

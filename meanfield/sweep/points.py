@@ -24,7 +24,7 @@ from meanfield.method import completed, in_parallel, uses_table
 from meanfield.observables import Point, observables
 from meanfield.sweep.spec import SweepSpec
 from meanfield.table import Tabulated
-from meanfield.tabulation import NO_PAIRS, Part, distinct, has_pairs, has_table, tabulate
+from meanfield.tabulation import NO_PAIRS, Part, distinct, has_pairs, has_table, joined, tabulate
 from meanfield.typing import Array
 
 Values = dict[str, np.ndarray]
@@ -111,14 +111,12 @@ def _by_table(spec: SweepSpec, layer: Dense) -> Values:
     parts: tuple[Part, ...] = ("moments", "acute", *seen)
     kinds = distinct(layer.phi, np.size(layer.sigma_b))
     found = [_read(spec, tabulate(kind.one, parts), pick(layer, kind.places)) for kind in kinds]
-    order = np.argsort(np.concatenate([kind.places for kind in kinds]))
-    return {name: np.concatenate([part[name] for part in found])[order] for name in found[0]}
+    return joined(kinds, found)
 
 
 def _read(spec: SweepSpec, phi: Tabulated, layer: Dense) -> Values:
     """Return every variable of networks of one activation, beside its table."""
     tabulated = dataclasses.replace(layer, phi=phi)
-
     state, limit = read_limits(phi, layer, 1.0)
 
     def look(at: np.ndarray) -> dict[str, Array]:
