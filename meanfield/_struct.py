@@ -19,7 +19,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
+from jax.sharding import Mesh, PartitionSpec
 
+from meanfield import devices
 from meanfield.errors import MeanFieldError, require
 
 # The length of the vectors that `in_blocks` cuts.
@@ -122,6 +124,32 @@ def elements(record: C) -> tuple[list[C], tuple[int, ...]]:
     return [pick(flat, i) for i in range(int(np.prod(shape)))], shape
 
 
+def _cut(each: Callable[[Any, Any], Any], mesh: Mesh | None) -> Callable[[Any, Any], Any]:
+    """Return a function of vectors and of what goes with all elements, which runs on all devices.
+
+    Each device takes its part of the vectors, filled up to a common length.
+    """
+    if mesh is None:
+        return each
+    elements, everywhere = PartitionSpec(mesh.axis_names), PartitionSpec()
+    # Loops start from constants, which are the same everywhere: what varies is not checked.
+    parts = jax.shard_map(
+        each,
+        mesh=mesh,
+        in_specs=(elements, everywhere),
+        out_specs=elements,
+        check_vma=False,
+    )
+
+    def whole(vectors: list[Any], others: Any) -> Any:
+        size = vectors[0].size
+        places = np.arange(-(-size // mesh.size) * mesh.size) % size
+        out = parts([vector[places] for vector in vectors], others)
+        return jax.tree.map(lambda x: x[:size], out)
+
+    return whole
+
+
 Domain = tuple[Callable[[Any], Any], str]
 POSITIVE: Domain = (lambda x: np.isfinite(x) & (x > 0), "a finite number > 0")
 NON_NEGATIVE: Domain = (lambda x: np.isfinite(x) & (x >= 0), "a finite number >= 0")
@@ -132,31 +160,39 @@ def elementwise(*static_argnames: str, **domains: Domain) -> Callable[[F], F]:
     """Compile a function of scalars and broadcast it over array arguments.
 
     Elements are evaluated one after another, so that branches the values do not need
-    (`lax.cond`) cost nothing and memory does not grow with the batch. `domains` gives, for an
-    argument, a test of its values and the words for what is legal; concrete values outside
-    raise `MeanFieldError`.
+    (`lax.cond`) cost nothing and memory does not grow with the batch; an accelerator takes some
+    at a time, and arrays that are cut between devices are evaluated where they are. `domains`
+    gives, for an argument, a test of its values and the words for what is legal; concrete values
+    outside raise `MeanFieldError`.
     """
 
     def decorator(function: F) -> F:
         signature = inspect.signature(function)
 
-        @functools.partial(jax.jit, static_argnums=(0,))
-        def compiled(fixed: tuple[tuple[str, Any], ...], dynamic: dict[str, Any]) -> Any:
+        @functools.partial(jax.jit, static_argnums=(0, 1, 2))
+        def compiled(
+            fixed: tuple[tuple[str, Any], ...],
+            mesh: Mesh | None,
+            lanes: int | None,
+            dynamic: dict[str, Any],
+        ) -> Any:
             leaves, tree = _numbers(dynamic)
             shape = jnp.broadcast_shapes(*_shapes(leaves))
-            single = [i for i, leaf in enumerate(leaves) if not isinstance(leaf, Whole)]
 
-            def one(values: list[Any]) -> Any:
-                element = leaves.copy()
-                for place, value in zip(single, values, strict=True):
-                    element[place] = value
-                return function(**jax.tree.unflatten(tree, element), **dict(fixed))
+            def one(values: list[Any], whole: list[Any]) -> Any:
+                scalars, others = iter(values), iter(whole)
+                parts = [next(others if isinstance(x, Whole) else scalars) for x in leaves]
+                return function(**jax.tree.unflatten(tree, parts), **dict(fixed))
 
-            numbers = [leaves[place] for place in single]
+            def each(values: list[Any], whole: list[Any]) -> Any:
+                return jax.lax.map(lambda element: one(element, whole), values, batch_size=lanes)
+
+            numbers = [leaf for leaf in leaves if not isinstance(leaf, Whole)]
+            whole = [leaf for leaf in leaves if isinstance(leaf, Whole)]
             if shape == ():
-                return one(numbers)
+                return one(numbers, whole)
             flat = [jnp.broadcast_to(number, shape).ravel() for number in numbers]
-            out = jax.lax.map(one, flat)
+            out = _cut(each, mesh)(flat, whole)
             return jax.tree.map(lambda x: x.reshape(shape + x.shape[1:]), out)
 
         @functools.wraps(function)
@@ -182,7 +218,9 @@ def elementwise(*static_argnames: str, **domains: Domain) -> Callable[[F], F]:
             fixed = tuple((k, v) for k, v in bound.arguments.items() if k in static_argnames)
             dynamic = {k: v for k, v in bound.arguments.items() if k not in static_argnames}
             dynamic = jax.tree.map(lambda x: jnp.asarray(x, dtype=float), dynamic)
-            return compiled(fixed, dynamic)
+            devices.require_precision()
+            mesh = devices.mesh_of(*jax.tree.leaves(dynamic))
+            return compiled(fixed, mesh, devices.lanes(), dynamic)
 
         return wrapper  # pyright: ignore[reportReturnType]
 

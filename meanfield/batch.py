@@ -26,6 +26,8 @@ from meanfield.table import ACUTE, PAIRS, WIDE, Table, Tabulated
 from meanfield.tabulation import PAIR_TOLERANCE
 from meanfield.typing import Array, ScalarLike
 
+# Bytes that a network takes: mostly the series of θ, gathered and summed.
+EACH = 8192
 # Points of the walk in a cell of the table.
 POINTS = 4
 # Newton steps that bring a bracket of that size to rounding.
@@ -295,32 +297,35 @@ def _limit(table: Table, log_q: Array, mean: Array, weights: Array) -> tuple[Arr
     wanted = mean - 1 / weights
     cell, x = locate(jnp.asarray(PAIRS), log_q)
     pairs, acute = table.pairs, ACUTE.size - 1
-    # G at the ends of the cells of θ.
-    ends = series(pairs.deficits[:, :acute].sum(axis=-1)[cell], x[:, None])
-    scale = jnp.exp(-pairs.rate / jnp.exp(log_q))
-    ends = ends * jnp.asarray(ACUTE[1:] ** pairs.power) * scale[:, None]
-    angle = (ends < wanted[:, None]).sum(axis=1)
+    q = jnp.exp(log_q)
+    # exp(κ/q) G at the ends of the cells of θ.
+    values = [series(term.g[:, :acute].sum(axis=-1)[cell], x[:, None]) for term in pairs.terms]
+    at_ends = [(g, jnp.zeros_like(g)) for g in values]
+    ends, _ = pairs.read(q[:, None], jnp.asarray(ACUTE[1:]), at_ends)
+    scaled = wanted * jnp.exp(pairs.rate / q)
+    angle = (ends < scaled[:, None]).sum(axis=1)
     beyond = angle == ends.shape[1]
     # c* is not negative: where G(π/2) is `wanted` but for its error, c* is 0.
-    none = beyond & (wanted - ends[:, -1] <= PAIR_TOLERANCE * ends[:, -1] + LEFT * mean)
+    lost = LEFT * mean * jnp.exp(pairs.rate / q)
+    none = beyond & (scaled - ends[:, -1] <= PAIR_TOLERANCE * ends[:, -1] + lost)
     angle = jnp.minimum(angle, ends.shape[1] - 1)
-    coefficients = series(jnp.swapaxes(pairs.deficits[cell, angle], 1, 2), x[:, None])
+    lines = [series(jnp.swapaxes(term.g[cell, angle], 1, 2), x[:, None]) for term in pairs.terms]
     low, high = jnp.asarray(ACUTE)[angle], jnp.asarray(ACUTE)[angle + 1]
-    target = jnp.log(jnp.where(wanted > 0, wanted, 1.0)) + pairs.rate / jnp.exp(log_q)
+    target = jnp.log(jnp.where(wanted > 0, wanted, 1.0)) + pairs.rate / q
 
     def read(theta: Array) -> tuple[Array, Array]:
-        """Return g and θ dg/dθ."""
-        g, slope = series_and_slope(coefficients, (2 * theta - low - high) / (high - low))
-        return g, theta * slope * 2 / (high - low)
+        """Return exp(κ/q) G and θ dG/dθ likewise."""
+        values = [series_and_slope(line, (2 * theta - low - high) / (high - low)) for line in lines]
+        return pairs.read(q, theta, [(g, theta * slope * 2 / (high - low)) for g, slope in values])
 
     def step(log_theta: Array) -> tuple[Array, Array]:
-        g, slope = read(jnp.exp(log_theta))
-        return pairs.power * log_theta + jnp.log(g) - target, pairs.power + slope / g
+        deficit, growth = read(jnp.exp(log_theta))
+        return jnp.log(deficit) - target, growth / deficit
 
     log_theta, last = newton(step, jnp.log(jnp.maximum(low, SMALLEST_ANGLE)), jnp.log(high))
     theta = jnp.where(none, np.pi / 2, jnp.exp(log_theta))
-    g, slope = read(theta)
-    growth = scale * theta ** (pairs.power - 1) * (pairs.power * g + slope)
+    _, growth = read(theta)
+    growth = jnp.exp(-pairs.rate / q) * growth / theta
     inside = (log_q >= PAIRS[0]) & (log_q <= PAIRS[-1])
     known = inside & (none | (~beyond & (last <= LAST_STEP)))
     return 2 * jnp.sin(theta / 2) ** 2, jnp.tan(theta / 2) * growth, known

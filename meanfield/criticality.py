@@ -44,7 +44,6 @@ from meanfield._struct import (
     elementwise,
     flattened,
     in_blocks,
-    pick,
     struct,
 )
 from meanfield.activations.base import Activation, require_activation, require_single
@@ -198,11 +197,8 @@ def _read_edge(phi: Activation, sigma_b: np.ndarray) -> CriticalPoint:
     found = edges(phi, np.where(certain, sigma_b, 1.0))
     q, slope, status = (jnp.asarray(x) for x in (found.q, found.slope, found.status))
     point = _masked(CriticalPoint(q, 1 / jnp.sqrt(found.mean), jnp.asarray(sigma_b), slope, status))
-
-    def solve(places: np.ndarray) -> CriticalPoint:
-        return _edge_of_chaos(pick(phi, places), sigma_b[places])
-
-    point = completed(point, np.asarray(found.sure) & certain, solve)
+    sure = np.asarray(found.sure) & certain
+    point = completed(point, sure, lambda record: _edge_of_chaos(*record), (phi, sigma_b))
     return jax.tree.map(lambda x: jnp.asarray(x).reshape(shape), point)
 
 

@@ -19,8 +19,9 @@ from meanfield._struct import BLOCK, elementwise, struct
 from meanfield.activations.base import Activation
 from meanfield.batch import newton
 from meanfield.chebyshev import locate, series, series_and_slope
+from meanfield.devices import threads
 from meanfield.errors import Status
-from meanfield.method import in_pieces, workers
+from meanfield.method import in_pieces
 from meanfield.table import WIDE, Numbers, Table
 from meanfield.tabulation import GROUPS, Family, families, group_of, joined, rough_bias, table_of
 from meanfield.typing import Array, ScalarLike
@@ -117,7 +118,7 @@ def edges(phi: Activation, sigma_b: np.ndarray) -> Edge:
 
     # The first compiles, before any thread starts.
     first = solve(kinds[0])
-    with ThreadPoolExecutor(workers()) as pool:
+    with ThreadPoolExecutor(threads()) as pool:
         parts = [first, *pool.map(solve, kinds[1:])]
     return joined(kinds, parts)
 
@@ -132,17 +133,15 @@ def _of_family(one: Activation, width: np.ndarray, height: np.ndarray, sigma_b: 
             break
     table = table_of(one, edge=range(first, last))
     length = SHORT if wanted.size <= SHORT else LONG
-    unit, found, sure = in_pieces(
-        lambda at: critical_variances(table, wanted[at]), wanted.size, length
-    )
+    unit, found, sure = in_pieces(lambda part: critical_variances(table, part), wanted, length)
 
     q = np.where(found, unit, 1.0)
     groups = np.unique(group_of(q))
     if groups.size * BLOCK < q.size:
         table = table_of(one, moments=map(int, groups))
-        mean, slope = in_pieces(lambda at: _read(table, q[at]), q.size, length)
+        mean, slope = in_pieces(lambda part: _read(table, part), q, length)
     else:
-        mean, slope = in_pieces(lambda at: _slopes(one, q[at]), q.size, BLOCK)
+        mean, slope = in_pieces(lambda part: _slopes(one, part), q, BLOCK)
     values = width**2 * q, (height / width) ** 2 * mean, slope / mean
     known = sure & np.isfinite(values).all(axis=0) & (values[1] > 0)
     status = np.where(found, Status.OK, Status.NO_SOLUTION).astype("int8")

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from meanfield._struct import POSITIVE, concrete, flattened, pick
-from meanfield.batch import Settled, settle
+from meanfield.batch import EACH, Settled, settle
+from meanfield.devices import chunk
 from meanfield.errors import require
 from meanfield.fixedpoint import (
     CorrelationFixedPoint,
@@ -23,12 +24,9 @@ from meanfield.layers import Dense, Layer
 from meanfield.method import Method, completed, in_pieces, size_of, uses_table
 from meanfield.table import Tabulated
 from meanfield.tabulation import NO_PAIRS, distinct, has_pairs, joined, tabulate
-from meanfield.typing import ScalarLike
+from meanfield.typing import Array, ScalarLike
 
 Limits = tuple[SteadyState, CorrelationFixedPoint]
-
-# Networks that settle at a time.
-LENGTH = 4096
 
 
 def correlation_fixed_point(
@@ -89,18 +87,17 @@ def _read(layer: Dense, q0: ScalarLike) -> Limits:
 def read_limits(phi: Tabulated, layer: Dense, q0: ScalarLike) -> Limits:
     """Return where networks of one activation settle, vectors, by its table if that knows."""
 
-    def settled(at: np.ndarray) -> Settled:
-        part = pick(layer, at)
-        return settle(phi, jnp.asarray(part.sigma_w), jnp.asarray(part.sigma_b), q0)
+    def settled(networks: tuple[Array, Array]) -> Settled:
+        return settle(phi, *networks, q0)
 
-    def solve(at: np.ndarray) -> Limits:
-        part = pick(layer, at)
-        state = steady_state(part, q0)
-        return state, limit_correlation(part, state)
+    def solve(layer: Dense) -> Limits:
+        state = steady_state(layer, q0)
+        return state, limit_correlation(layer, state)
 
-    found = in_pieces(settled, np.size(layer.sigma_w), LENGTH)
+    networks = layer.sigma_w, layer.sigma_b
+    found = in_pieces(settled, networks, chunk(np.size(layer.sigma_w), EACH))
     state = SteadyState(found.q, found.slope, found.chi, found.status)
     limit = CorrelationFixedPoint(
         1.0 - found.epsilon, found.epsilon, found.correlation_slope, found.status
     )
-    return completed((state, limit), found.sure, solve)
+    return completed((state, limit), found.sure, solve, layer)

@@ -124,20 +124,20 @@ def _read(layer: Dense, q1: ScalarLike, q2: ScalarLike, q12: ScalarLike, depth: 
         places = np.flatnonzero((q1 == q2) & (q1 == q))
         fixed = bool(is_fixed(phi, layer.sigma_w, layer.sigma_b, q))
 
-        def part(at: np.ndarray, q=q, places=places, fixed=fixed) -> tuple[Array, Array]:
-            inputs = q, epsilon[places[at]]
-            line, pairs = roll(phi, layer.sigma_w, layer.sigma_b, *inputs, depth, fixed)
+        def part(epsilon: Array, q: float = q, fixed: bool = fixed) -> tuple[Array, Array]:
+            line, pairs = roll(phi, layer.sigma_w, layer.sigma_b, q, epsilon, depth, fixed)
             return jnp.broadcast_to(line, pairs.shape), pairs
 
         length = LONG if places.size > SHORT else SHORT
         key = (roll, depth, fixed, length, jax.tree.structure(phi))
-        variances[places], path[places] = in_parallel(part, places.size, length, key)
+        variances[places], path[places] = in_parallel(part, epsilon[places], length, key)
 
-    def solve(places: np.ndarray) -> Covariance:
-        return _rollout(layer, q1[places], q2[places], q12[places], depth)
+    def solve(numbers: tuple[np.ndarray, np.ndarray, np.ndarray]) -> Covariance:
+        q1, q2, q12 = numbers
+        return _rollout(layer, q1, q2, q12, depth)
 
     known = np.asarray(np.isfinite(path).all(axis=1))
-    found = completed(Covariance(variances, variances, path), known, solve)
+    found = completed(Covariance(variances, variances, path), known, solve, (q1, q2, q12))
     return jax.tree.map(lambda x: jnp.asarray(x).reshape(*shape, depth + 1), found)
 
 

@@ -1,15 +1,15 @@
 """By table or by quadrature, as a caller asks for; many points at a time, on all processors."""
 
 import math
-import os
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
 
 import jax
 import numpy as np
 
-from meanfield._struct import BLOCK
+from meanfield import devices
+from meanfield._struct import BLOCK, Whole, pick
 from meanfield.errors import MeanFieldError
 
 Method = Literal["auto", "table", "quadrature"]
@@ -50,52 +50,66 @@ def size_of(*numbers: Any) -> int:
         return 0
 
 
-def workers() -> int:
-    """Return on how many threads chunks are computed."""
-    return os.cpu_count() or 1
+def in_pieces(function: Callable[[Any], Any], record: Any, length: int) -> Any:
+    """Return function(record) by pieces of one length on each device.
 
-
-def in_pieces(function: Callable[[np.ndarray], Any], size: int, length: int) -> Any:
-    """Return function(range(size)), a pytree of vectors, by pieces of one length.
-
-    One kernel serves all pieces.
+    Record and result are pytrees of vectors; single numbers and tables go with every piece. One
+    kernel serves all pieces.
     """
-    return _join(map(function, _pieces(size, length)), size)
+    return _join(map(function, _pieces(record, length)), record)
 
 
 def in_parallel(
-    function: Callable[[np.ndarray], Any], size: int, length: int, kernel: Hashable = None
+    function: Callable[[Any], Any], record: Any, length: int, kernel: Hashable = None
 ) -> Any:
     """Return what `in_pieces` does, on all processors.
 
     The first piece goes alone, unless the `kernel` that it runs is known to be compiled: XLA must
     not write one kernel into the compilation cache while another runs.
     """
-    pieces = list(_pieces(size, length))
+    pieces = _pieces(record, length)
     done = []
     if kernel is None or kernel not in _compiled:
-        done = [jax.block_until_ready(function(pieces.pop(0)))]
+        done = [jax.block_until_ready(function(next(pieces)))]
     if kernel is not None:
         _compiled.add(kernel)
-    with ThreadPoolExecutor(workers()) as pool:
+    with ThreadPoolExecutor(devices.threads()) as pool:
         others = pool.map(lambda piece: jax.block_until_ready(function(piece)), pieces)
-        return _join([*done, *others], size)
+        return _join([*done, *others], record)
 
 
-def _pieces(size: int, length: int) -> np.ndarray:
-    return (np.arange(-(-size // length) * length) % size).reshape(-1, length)
+def _vectors(record: Any) -> list[Any]:
+    leaves = jax.tree.leaves(record, is_leaf=lambda leaf: isinstance(leaf, Whole))
+    return [leaf for leaf in leaves if not isinstance(leaf, Whole) and np.ndim(leaf)]
 
 
-def _join(results: Iterable[Any], size: int) -> Any:
+def _pieces(record: Any, length: int) -> Iterator[Any]:
+    """Yield pieces of a record, the last one filled up from its start."""
+    devices.require_precision()
+    size, length = len(_vectors(record)[0]), length * devices.count()
+    for start in range(0, size, length):
+        piece = pick(record, np.arange(start, start + length) % size)
+        yield _spread(piece) if devices.count() > 1 else piece
+
+
+def _spread(record: Any) -> Any:
+    def place(leaf: Any) -> Any:
+        return devices.place(leaf, cut=not isinstance(leaf, Whole) and np.ndim(leaf) > 0)
+
+    return jax.tree.map(place, record, is_leaf=lambda leaf: isinstance(leaf, Whole))
+
+
+def _join(results: Iterable[Any], record: Any) -> Any:
+    size = len(_vectors(record)[0])
     return jax.tree.map(lambda *xs: np.concatenate([np.asarray(x) for x in xs])[:size], *results)
 
 
-def completed(found: Any, sure: np.ndarray, solve: Callable[[np.ndarray], Any]) -> Any:
-    """Return a pytree of vectors with solve(places) where it is not sure."""
+def completed(found: Any, sure: np.ndarray, solve: Callable[[Any], Any], record: Any) -> Any:
+    """Return solve(record), pytrees of vectors, of which what is sure has been found."""
     left = np.flatnonzero(~sure)
     if not left.size:
         return found
-    solved = in_parallel(lambda places: solve(left[places]), left.size, BLOCK)
+    solved = in_parallel(solve, pick(record, left), BLOCK)
 
     def merged(known: Any, rest: Any) -> np.ndarray:
         values = np.array(known)

@@ -17,21 +17,22 @@ from jax.typing import ArrayLike
 
 from meanfield._struct import NON_NEGATIVE, POSITIVE, elementwise, require_number
 from meanfield.activations.base import Activation, require_single
-from meanfield.batch import Settled, settle
+from meanfield.batch import EACH, Settled, settle
 from meanfield.criticality import edge_curve
 from meanfield.depth import scale
+from meanfield.devices import chunk, count, threads
 from meanfield.errors import MeanFieldError, Status, require
 from meanfield.fixedpoint import steady_state
 from meanfield.layers import Dense
-from meanfield.method import Method, completed, in_parallel, uses_table, workers
+from meanfield.method import Method, completed, in_parallel, uses_table
 from meanfield.observables import Point, observables
 from meanfield.sweep.engine import STATE, attributes
 from meanfield.sweep.store import status_attributes
 from meanfield.tabulation import NO_PAIRS, has_pairs, tabulate
 from meanfield.typing import Array
 
-# Pieces of a grid per processor, for quadrature; points that are read off a table at a time.
-PIECES, CHUNK = 4, 4096
+# Pieces of a grid per processor, for quadrature.
+PIECES = 4
 # The edge beside a diagram: variances from, to, and how many.
 EDGE = (1e-4, 1e4, 401)
 VARIABLES = {
@@ -82,8 +83,9 @@ def phase_diagram(
     if uses_table(method, flat[0].size, lambda: _obstacle(phi, keep)):
         found = _look_up(phi, flat[0], flat[1], q0)
     else:
-        length = -(-flat[0].size // (PIECES * workers()))
-        found = _solve(phi, flat[0], flat[1], keep, q0, length)
+        layer = Dense(phi, flat[0], flat[1], keep=keep)
+        length = -(-flat[0].size // (PIECES * threads() * count()))
+        found = in_parallel(lambda layer: _numbers(layer, q0), layer, length)
     values = {name: part.reshape(mesh[0].shape) for name, part in found.items()}
     dims = tuple(axes)
     data = {name: (dims, values[name], attributes(*labels)) for name, labels in VARIABLES.items()}
@@ -113,15 +115,14 @@ def _look_up(
     require(POSITIVE[0](np.asarray(q0)), "q0", q0, POSITIVE[1])
     tabulated = tabulate(phi, ("moments", "acute"))
 
-    def numbers(places: np.ndarray) -> dict[str, Array]:
-        return _read(settle(tabulated, sigma_w[places], sigma_b[places], q0))
+    layer = Dense(phi, sigma_w, sigma_b)
 
-    def solve(places: np.ndarray) -> dict[str, Array]:
-        return _numbers(Dense(phi, sigma_w[places], sigma_b[places]), q0)
+    def numbers(networks: tuple[np.ndarray, np.ndarray]) -> dict[str, Array]:
+        return _read(settle(tabulated, *networks, q0))
 
-    values = in_parallel(numbers, sigma_w.size, CHUNK)
+    values = in_parallel(numbers, (sigma_w, sigma_b), chunk(sigma_w.size, EACH))
     sure = values.pop("sure")
-    return completed(values, sure, solve)
+    return completed(values, sure, lambda layer: _numbers(layer, q0), layer)
 
 
 @jax.jit
@@ -133,22 +134,6 @@ def _read(settled: Settled) -> dict[str, Array]:
         "xi_grad": scale(settled.chi),
         **{name: getattr(settled, name) for name in ("moment_ratio", "status", "sure")},
     }
-
-
-def _solve(
-    phi: Activation,
-    sigma_w: np.ndarray,
-    sigma_b: np.ndarray,
-    keep: float,
-    q0: float,
-    length: int,
-) -> dict[str, np.ndarray]:
-    """Return the numbers of networks by quadrature, so many at a time."""
-
-    def numbers(places: np.ndarray) -> dict[str, Array]:
-        return _numbers(Dense(phi, sigma_w[places], sigma_b[places], keep=keep), q0)
-
-    return in_parallel(numbers, sigma_w.size, length)
 
 
 @elementwise(q0=POSITIVE)

@@ -74,20 +74,22 @@ def roll(
     """
     unit = jnp.square(phi.width)
     cells = jnp.asarray(phi.table.pairs.angles).size - 1
-    change = jnp.asarray(_change_of_variable(phi.table.pairs.power)[:cells])
+    changes = [_change_of_variable(term.power)[:cells] for term in phi.table.pairs.terms]
     weights, biases = jnp.square(sigma_w * phi.steepness), jnp.square(sigma_b) / unit
 
     def ratio(q: Array) -> tuple[Array, Array]:
         """Return the variance that follows, and r as a series in each cell."""
-        table, pairs = phi.table, phi.table.pairs
+        table, terms = phi.table, phi.table.pairs.terms
         after = weights * table.read(table.second_moment, q) + biases
         gain, mean = weights * q / after, table.read(table.slope_moment, q)
         cell, x = locate(jnp.asarray(PAIRS), jnp.log(q))
         known = (q >= np.exp(PAIRS[0])) & (q <= np.exp(PAIRS[-1]))
-        scale = jnp.where(known, jnp.exp(-pairs.rate / q), jnp.nan)
-        g = series(jnp.moveaxis(jnp.asarray(pairs.deficits)[cell], 1, -1), x)
-        deficit = scale * jnp.einsum("cjk,ck->cj", change, g)
-        return after, gain * (-deficit).at[:, 0].add(mean)
+        left = jnp.zeros((cells, TERMS)).at[:, 0].add(mean)
+        for term, change in zip(terms, changes, strict=True):
+            g = series(jnp.moveaxis(jnp.asarray(term.g)[cell], 1, -1), x)
+            scale = jnp.where(known, jnp.exp(-term.rate / q), jnp.nan)
+            left -= scale * jnp.einsum("cjk,ck->cj", change, g)
+        return after, gain * left
 
     def passed(after: Array, coefficients: Array, epsilon: Array) -> Array:
         # An odd φ knows what -c becomes from what c does.

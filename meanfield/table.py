@@ -8,14 +8,17 @@ the bias variance on the edge of chaos,
 with λ = x²/2 where φ is homogeneous up to a kink at |x|. Over (log q, θ), with c = cos θ, the
 deficit of the correlation map,
 
-    G(q, θ) = E φ'(u)² - E (φ(u1) - φ(u2))²/(2q(1 - c)) = θ^m exp(-κ/q) g(q, θ),
+    G(q, θ) = E φ'(u)² - E (φ(u1) - φ(u2))²/(2q(1 - c)) = Σ θ^m exp(-κ/q) g(q, θ),
 
-with m = 2 for a smooth φ, m = 1 if φ' jumps, and κ = x²/2 for a piecewise linear φ whose kink
-closest to 0 is at x. In θ, not in c, it is smooth at c = 1, kinks or not. E (φ'(u1) - φ'(u2))²/2 is
-G + tan(θ/2) dG/dθ.
+with m = 1 for what the jumps of φ' take, κ = x²/2 if that closest to 0 is at x, and m = 2 for the
+rest, with that κ if φ is linear up to x and 0 otherwise. In θ, not in c, it is smooth at c = 1,
+kinks or not. E (φ'(u1) - φ'(u2))²/2 is G + tan(θ/2) dG/dθ.
 
 Activations that differ in scale alone, φ(x) = h φ1(x/w), share the table of φ1.
 """
+
+from collections.abc import Sequence
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -36,16 +39,37 @@ ALL_ANGLES = np.concatenate([ACUTE, np.pi - ACUTE[-2::-1]])
 
 
 @struct
-class Pairs(Whole):
-    """The series of g; NaN where it is not certified."""
+class Term:
+    """θ^m exp(-κ/q) g(q, θ), g a series; NaN where it is not certified."""
 
-    deficits: Numbers
-    """Coefficients, after the cells `PAIRS` and those between `angles`, shape (23, n, 16, 16)."""
-    angles: Numbers
+    g: Numbers
+    """Coefficients, after the cells `PAIRS` and those of θ, of shape (23, n, 16, 16)."""
     rate: Numbers
     """κ."""
     power: int = static()
     """m."""
+
+
+@struct
+class Pairs(Whole):
+    """G as a sum of terms: of the jumps of φ', if there are any, and of what is continuous."""
+
+    terms: tuple[Term, ...]
+    angles: Numbers
+
+    @property
+    def rate(self) -> Array:
+        """The least κ of a term."""
+        return jnp.stack([jnp.asarray(term.rate) for term in self.terms]).min()
+
+    def read(self, q: Array, theta: Array, values: Sequence[tuple[Array, Array]]) -> Any:
+        """Return exp(κ/q) G and θ dG/dθ likewise, κ the least one, from g and θ dg/dθ by term."""
+        total, growth = 0.0, 0.0
+        for term, (g, slope) in zip(self.terms, values, strict=True):
+            scale = theta**term.power * jnp.exp((self.rate - term.rate) / q)
+            total += scale * g
+            growth += scale * (term.power * g + slope)
+        return total, growth
 
     def gaps(self, q: ScalarLike, theta: ScalarLike) -> tuple[Array, Array]:
         """Return G and E (φ'(u1) - φ'(u2))²/2 at a variance q and an angle θ, scalars.
@@ -56,11 +80,14 @@ class Pairs(Whole):
         cell, x = locate(jnp.asarray(PAIRS), jnp.log(q))
         angle, y = locate(jnp.asarray(self.angles), theta)
         width = jnp.diff(jnp.asarray(self.angles))[angle]
-        g, slope = series_and_slope(series(jnp.asarray(self.deficits)[cell, angle].T, x), y)
-        scale = theta**self.power * jnp.exp(-self.rate / q)
-        deficit = scale * g
-        # θ dG/dθ, and tan(θ/2)/θ, which is 1/2 at 0.
-        growth = scale * (self.power * g + theta * slope * 2 / width)
+
+        def value(term: Term) -> tuple[Array, Array]:
+            g, slope = series_and_slope(series(jnp.asarray(term.g)[cell, angle].T, x), y)
+            return g, theta * slope * 2 / width
+
+        values = [value(term) for term in self.terms]
+        deficit, growth = (jnp.exp(-self.rate / q) * x for x in self.read(q, theta, values))
+        # tan(θ/2)/θ is 1/2 at 0.
         ratio = jnp.where(theta > 0, jnp.tan(theta / 2) / jnp.where(theta > 0, theta, 1.0), 0.5)
         unknown = (q < np.exp(PAIRS[0])) | (q > np.exp(PAIRS[-1])) | (theta < 0)
         unknown = unknown | (theta > self.angles[-1])
@@ -70,7 +97,8 @@ class Pairs(Whole):
     @property
     def range(self) -> tuple[float, float]:
         """The least and the largest variance for which pairs are known, NaN if none is."""
-        used = np.flatnonzero(np.isfinite(np.asarray(self.deficits)).all(axis=(1, 2, 3)))
+        known = [np.isfinite(np.asarray(term.g)).all(axis=(1, 2, 3)) for term in self.terms]
+        used = np.flatnonzero(np.all(known, axis=0))
         if not used.size:
             return np.nan, np.nan
         return float(np.exp(PAIRS[used[0]])), float(np.exp(PAIRS[used[-1] + 1]))

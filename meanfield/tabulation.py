@@ -24,10 +24,11 @@ import numpy as np
 from meanfield._struct import BLOCK, elementwise
 from meanfield.activations.base import Activation, require_single
 from meanfield.activations.piecewise_linear import PiecewiseLinear
+from meanfield.activations.smooth import Sin
 from meanfield.chebyshev import TAIL, TERMS, nodes, running_integral, transform
 from meanfield.errors import MeanFieldError
 from meanfield.slope_gaps import gap_growth, polar_gaps
-from meanfield.table import ACUTE, ALL_ANGLES, PAIRS, WIDE, Pairs, Table, Tabulated
+from meanfield.table import ACUTE, ALL_ANGLES, PAIRS, WIDE, Pairs, Table, Tabulated, Term
 from meanfield.typing import Array, ScalarLike
 
 Part = Literal["moments", "edge", "means", "acute", "obtuse"]
@@ -50,8 +51,9 @@ FAINT = 70.0
 FRACTIONS = np.array([0.1, 0.3, 0.7, 0.99])
 
 
-# Why an activation has no table of pairs.
-NO_PAIRS = "{} oscillates, jumps, or is curved with kinks beside 0"
+# A curved φ with more cuts beside 0 has no table of pairs, and why then.
+MOST_CUTS = 4
+NO_PAIRS = f"{{}} jumps, or is curved with more than {MOST_CUTS} kinks beside 0"
 
 
 def has_table(phi: Activation) -> bool:
@@ -62,11 +64,12 @@ def has_table(phi: Activation) -> bool:
 def has_pairs(phi: Activation) -> bool:
     """Return whether the table of an activation, if it has one, knows correlations.
 
-    It does not where φ oscillates for ever, or is curved and has kinks beside 0.
+    It does not where φ is curved and has many kinks beside 0: a table would cost too much.
     """
-    if phi.oscillates or not has_table(phi):
+    if not has_table(phi):
         return False
-    return isinstance(phi, PiecewiseLinear) or all(float(cut) == 0 for cut in phi.cuts())
+    beside = sum(float(cut) != 0 for cut in phi.cuts())
+    return isinstance(phi, PiecewiseLinear) or beside <= MOST_CUTS
 
 
 def tabulate(phi: Activation, parts: Iterable[Part] = PARTS) -> Tabulated:
@@ -317,52 +320,95 @@ def _pairs(
 ) -> tuple[Pairs, float]:
     """Return the series of g, and their largest error."""
     phi = jax.tree.unflatten(tree, leaves)
-    power = 1 if any(float(jump) for jump in phi.slope_jumps()) else 2
-    rate = 0.0
-    if isinstance(phi, PiecewiseLinear):
-        rate = min((float(kink) ** 2 / 2 for kink in phi.kinks()), default=0.0)
     edges = ACUTE if angles == "acute" else ALL_ANGLES
-    deficits, error = _deficits(phi, power, rate, edges)
-    pairs = Pairs(jnp.asarray(deficits), jnp.asarray(edges), jnp.asarray(rate), power=power)
+    terms, error = _deficits(phi, edges)
+    pairs = Pairs(terms, jnp.asarray(edges))
     return (pairs, error) if _agrees(phi, pairs) else (_no_pairs(), 0.0)
 
 
 @functools.cache
 def _no_pairs() -> Pairs:
     nothing = jnp.full((PAIRS.size - 1, ACUTE.size - 1, TERMS, TERMS), jnp.nan)
-    return Pairs(nothing, jnp.asarray(ACUTE), jnp.zeros(()), power=2)
+    return Pairs((Term(nothing, jnp.zeros(()), power=2),), jnp.asarray(ACUTE))
 
 
-def _deficits(
-    phi: Activation, power: int, rate: float, edges: np.ndarray
-) -> tuple[np.ndarray, float]:
-    """Return the coefficients of g, and their largest error."""
+def _deficits(phi: Activation, edges: np.ndarray) -> tuple[tuple[Term, ...], float]:
+    """Return the terms of G, and their largest error."""
     q, theta = np.exp(nodes(PAIRS).ravel()), nodes(edges).ravel()
     shape = (PAIRS.size - 1, TERMS, edges.size - 1, TERMS)
+    jumping = any(float(jump) for jump in phi.slope_jumps())
+    linear, rates = isinstance(phi, PiecewiseLinear), []
     doubt = np.zeros(shape[0])
+    # exp(κ/q) S/θ^m and m, by term.
+    parts: list[tuple[np.ndarray, int]] = []
     with np.errstate(invalid="ignore", divide="ignore", over="ignore", under="ignore"):
-        if isinstance(phi, PiecewiseLinear):
-            growth = np.asarray(gap_growth(phi, q, theta)) * np.exp(rate / q)[:, None]
-            scaled = growth @ (_integral(edges.size, 0, np.ones_like) / theta[:, None]).T
-        else:
-            gaps, halves = polar_gaps(phi, q, theta, jumps=power == 1)
+        if jumping or linear:
+            rates.append(min((float(kink) ** 2 / 2 for kink in phi.kinks()), default=0.0))
+            growth = np.asarray(gap_growth(phi, q, theta)) * np.exp(rates[0] / q)[:, None]
+            parts.append((growth @ (_integral(edges.size, 0, np.ones_like) / theta[:, None]).T, 1))
+        if not linear:
+            rates.append(_linear_rate(phi))
+            gaps, halves = _continuous_gaps(phi, q, theta, rates[-1])
+            whole = gaps.copy()
+            if jumping:
+                faint = np.exp((rates[1] - rates[0]) / q)[:, None]
+                whole += np.where(faint > NOTHING, parts[0][0] * theta * faint, 0.0)
             # Halving the step squares the error.
-            doubt = np.square(halves / gaps - 1).reshape(shape).max(axis=(1, 2, 3))
-            scaled = gaps / theta**power
-        mean = (
-            _integral(edges.size, power, np.sin)
-            / (2 * np.sin(theta / 2) ** 2 * theta**power)[:, None]
-        )
-        g = (scaled @ mean.T).reshape(shape).transpose(0, 2, 1, 3)
-        coefficients = transform() @ g @ transform().T
-        sizes = np.abs(coefficients)
-        tail = sizes[..., -TAIL:, :].sum(axis=(-2, -1)) + sizes[..., -TAIL:].sum(axis=(-2, -1))
-        # Of a linear φ all is 0.
-        relative = np.where(tail == 0, 0.0, tail / np.abs(g).min(axis=(-2, -1)))
-        error = doubt + relative.max(axis=1)
+            doubt = np.square((halves - gaps) / whole).reshape(shape).max(axis=(1, 2, 3))
+            parts.append((gaps / theta**2, 2))
+
+        found = [_mean(scaled, theta, power).reshape(shape) for scaled, power in parts]
+        total, error = np.zeros(shape), doubt
+        scales = [
+            theta**power * np.exp((min(rates) - rate) / q)[:, None]
+            for rate, (_, power) in zip(rates, parts, strict=True)
+        ]
+        scales = [scale.reshape(shape) for scale in scales]
+        for scale, g in zip(scales, found, strict=True):
+            # Where a term vanishes it has no error.
+            g[scale.max(axis=(1, 2, 3)) <= NOTHING] = 0.0
+            total += scale * g
+        terms = []
+        for rate, scale, g, (_, power) in zip(rates, scales, found, parts, strict=True):
+            coefficients = transform() @ g.transpose(0, 2, 1, 3) @ transform().T
+            sizes = np.abs(coefficients)
+            tail = sizes[..., -TAIL:, :].sum(axis=(-2, -1)) + sizes[..., -TAIL:].sum(axis=(-2, -1))
+            least = np.abs(total / scale).min(axis=(1, 3))
+            error = error + np.where(tail == 0, 0.0, tail / least).max(axis=1)
+            terms.append((coefficients, rate, power))
     certified = error <= PAIR_TOLERANCE
-    kept = np.where(certified[:, None, None, None], coefficients, np.nan)
+    kept = tuple(
+        Term(
+            jnp.asarray(np.where(certified[:, None, None, None], coefficients, np.nan)),
+            jnp.asarray(rate),
+            power=power,
+        )
+        for coefficients, rate, power in terms
+    )
     return kept, float(error[certified].max(initial=0.0) / PAIR_TOLERANCE)
+
+
+def _continuous_gaps(
+    phi: Activation, q: np.ndarray, theta: np.ndarray, rate: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return exp(κ/q) of what S has beside the jumps of φ', and the same by a coarser rule."""
+    if isinstance(phi, Sin):
+        gaps = np.asarray(phi.slope_gap(q[:, None], 2 * np.sin(theta / 2) ** 2))
+        return gaps, gaps
+    return polar_gaps(phi, q, theta, rate)
+
+
+def _mean(scaled: np.ndarray, theta: np.ndarray, power: int) -> np.ndarray:
+    """Return G/θ^m from S/θ^m at all angles."""
+    integral = _integral(theta.size // TERMS + 1, power, np.sin)
+    return scaled @ (integral / (2 * np.sin(theta / 2) ** 2 * theta**power)[:, None]).T
+
+
+def _linear_rate(phi: Activation) -> float:
+    """Return x²/2 if φ is linear up to its first kink at |x|, and else 0."""
+    first = min((abs(float(kink)) for kink in phi.kinks()), default=0.0)
+    inside = np.asarray(phi.slope(jnp.asarray(first * np.append(FRACTIONS, -FRACTIONS))))
+    return first**2 / 2 if np.ptp(inside) <= 1e-13 else 0.0
 
 
 @functools.cache

@@ -82,24 +82,24 @@ def _deviation(values: Values, deviation: str, variance: str) -> np.ndarray:
 
 
 def _on_edge(spec: SweepSpec, phi: Activation, sigma_b: np.ndarray, table: bool) -> Values:
-    def solve(at: np.ndarray) -> CriticalPoint:
-        return edge_of_chaos(pick(phi, at), sigma_b[at], "table" if table else "quadrature")
+    def solve(points: tuple[Activation, np.ndarray]) -> CriticalPoint:
+        return edge_of_chaos(*points, "table" if table else "quadrature")
 
-    size = sigma_b.size
-    critical = solve(np.arange(size)) if table else in_parallel(solve, size, BLOCK)
+    size, points = sigma_b.size, (phi, sigma_b)
+    critical = solve(points) if table else in_parallel(solve, points, BLOCK)
     vanishes = (critical.status == Status.OK) & ~(critical.q > 0)
     status = np.where(vanishes, Status.VANISHES, critical.status)
     state = SteadyState(critical.q, critical.slope, jnp.ones(size), jnp.asarray(status))
     layer = Dense(phi, np.asarray(critical.sigma_w), sigma_b, spec.ensemble)
 
-    def look(at: np.ndarray) -> dict[str, Array]:
-        return _look(pick(layer, at), pick(state, at), None, spec.observables, True)
+    def look(record: tuple[Dense, SteadyState]) -> dict[str, Array]:
+        return _look(*record, None, spec.observables, True)
 
-    return in_parallel(look, size, _length(size))
+    return in_parallel(look, (layer, state), _length(size))
 
 
 def _by_quadrature(spec: SweepSpec, layer: Dense) -> Values:
-    return in_parallel(lambda at: _solve(spec, pick(layer, at)), np.size(layer.sigma_b), BLOCK)
+    return in_parallel(lambda layer: _solve(spec, layer), layer, BLOCK)
 
 
 def _solve(spec: SweepSpec, layer: Dense) -> dict[str, Array]:
@@ -119,14 +119,12 @@ def _read(spec: SweepSpec, phi: Tabulated, layer: Dense) -> Values:
     tabulated = dataclasses.replace(layer, phi=phi)
     state, limit = read_limits(phi, layer, 1.0)
 
-    def look(at: np.ndarray) -> dict[str, Array]:
-        part = pick(tabulated, at), pick(state, at), pick(limit, at)
-        return _look(*part, spec.observables, False)
+    def look(record: tuple[Dense, SteadyState, CorrelationFixedPoint]) -> dict[str, Array]:
+        return _look(*record, spec.observables, False)
 
-    size = np.size(layer.sigma_w)
-    seen = in_parallel(look, size, _length(size))
+    seen = in_parallel(look, (tabulated, state, limit), _length(np.size(layer.sigma_w)))
     sure = seen["status"] != Status.NOT_CONVERGED
-    return completed(seen, sure, lambda at: _solve(spec, pick(layer, at)))
+    return completed(seen, sure, lambda layer: _solve(spec, layer), layer)
 
 
 @elementwise("names", "critical")

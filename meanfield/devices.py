@@ -1,0 +1,100 @@
+"""What computes: how many points at a time, on which devices, and to how many digits.
+
+Points do not know of each other. Where JAX has several devices a chunk of a grid is cut between
+them (`jax.sharding`), and each works on its own part.
+"""
+
+import functools
+import os
+import warnings
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from meanfield.errors import MeanFieldWarning
+
+# Numbers of points that a kernel is compiled for; the first, where a device shares the processor's
+# memory, as more of them leave its caches.
+LENGTHS = (4096, 65536, 1048576)
+# The part of a device's memory that one chunk may take.
+SHARE = 0.25
+# Backends that compute in double precision.
+DOUBLE = ("cpu", "gpu")
+# Elements that an accelerator works on at a time where a processor takes one after another.
+LANES = 128
+
+
+def mesh() -> Mesh:
+    """Return all devices in a row."""
+    return Mesh(np.array(jax.devices()), ("points",))
+
+
+def count() -> int:
+    """Return how many devices work."""
+    return len(jax.devices())
+
+
+def threads() -> int:
+    """Return on how many threads chunks are computed.
+
+    A single one where there are several devices: all of them work on a chunk already, and two
+    programs that each need all devices would wait for each other.
+    """
+    return 1 if count() > 1 else os.cpu_count() or 1
+
+
+def lanes() -> int | None:
+    """Return how many elements a function of scalars works on at a time, if more than one."""
+    return None if jax.default_backend() == "cpu" else LANES
+
+
+def chunk(size: int, each: int) -> int:
+    """Return how many of `size` points, of so many bytes each, go through a kernel at a time.
+
+    It follows the device's memory, if that has its own.
+    """
+    memory = (jax.devices()[0].memory_stats() or {}).get("bytes_limit", 0)
+    fitting = [n for n in LENGTHS if n <= size and n * each <= SHARE * memory]
+    return max(fitting, default=LENGTHS[0])
+
+
+def place(tree: Any, cut: bool) -> Any:
+    """Return a pytree on all devices: vectors cut between them, or whole on each."""
+    spec = PartitionSpec("points") if cut else PartitionSpec()
+    return jax.device_put(tree, NamedSharding(mesh(), spec))
+
+
+def mesh_of(*arrays: Any) -> Mesh | None:
+    """Return the devices between which arrays have been cut, if they are several."""
+    for array in arrays:
+        sharding = getattr(array, "sharding", None)
+        if isinstance(sharding, NamedSharding) and sharding.mesh.size > 1:
+            return sharding.mesh  # pyright: ignore[reportReturnType]
+    return None
+
+
+@functools.cache
+def require_precision() -> None:
+    """Warn, once, where the device does not compute in double precision."""
+    if jax.config.jax_enable_x64 and jax.default_backend() in DOUBLE:  # pyright: ignore
+        return
+    epsilon = precision()
+    if epsilon > np.finfo(float).eps:
+        warnings.warn(
+            f"{jax.devices()[0].device_kind} rounds at {epsilon:.0e}, not at 2e-16: no number has "
+            f"more than {int(-np.log10(epsilon))} digits, and 1 - c and 1 - χ1 are not resolved "
+            f"below {epsilon:.0e}; JAX_PLATFORMS=cpu and JAX_ENABLE_X64=1 give double precision",
+            MeanFieldWarning,
+            stacklevel=3,
+        )
+
+
+def precision() -> float:
+    """Return the least power of two that the device can add to 1."""
+    with jax.ensure_compile_time_eval():
+        powers = jnp.asarray(2.0 ** -np.arange(53))
+        seen = np.asarray((1 + powers) - 1) > 0
+    return float(np.asarray(powers)[seen].min())
