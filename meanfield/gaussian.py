@@ -58,6 +58,8 @@ FINEST_LAYER = 2e-5
 REMOTE = 7.5
 # Resolves pairs of kinks down to exp(-8) of √q apart.
 PLACKETT_GRADING = 8.0
+# Of unequal variances layers may be 1e-10 of the whole; relative accuracy takes more nodes.
+LAYER_SIZE = 513
 # Stands in for 0 in denominators; its square root and reciprocal are normal numbers.
 TINY = 1e-280
 ROOT_TINY = 1e-140
@@ -98,17 +100,30 @@ class LineRule:
 
 
 def line_rule(
-    q: ScalarLike, kinks: Kinks = (), size: int = LINE_SIZE, even: bool = False
+    q: ScalarLike,
+    kinks: Kinks = (),
+    size: int = LINE_SIZE,
+    even: bool = False,
+    other: ScalarLike | None = None,
 ) -> LineRule:
     """Return the rule for E f(√q z) with f analytic between `kinks`.
 
     If f is `even` and its kinks, which are then in pairs, ascend, the rule is twice that for z > 0.
+    With an `other` variance it is the rule for E F(√q z, √other z), of these kinks in both.
     """
     _require_scalar("q", q)
     root = jnp.sqrt(jnp.asarray(q, dtype=float))
-    grading = jax.lax.stop_gradient(jnp.log(jnp.maximum(1.0, root)))
+    roots = [root] if other is None else [root, jnp.sqrt(jnp.asarray(other, dtype=float))]
+    largest = functools.reduce(jnp.maximum, roots, jnp.ones(()))
+    grading = jax.lax.stop_gradient(jnp.log(largest))
     used = kinks[(len(kinks) + 1) // 2 :] if even else _nonzero(kinks)
-    cuts = [jnp.asarray(k / _positive(root)) for k in used]
+    lines = [[jnp.asarray(k / _positive(r)) for r in roots] for k in used]
+    # Lines that meet share their derivative.
+    cuts = [
+        functools.reduce(f, line)
+        for line in lines
+        for f in (jnp.minimum, jnp.maximum)[: len(roots)]
+    ]
     z, weights = _cut_line(cuts, grading, size, LINE_CLIP, half=even)
     if even:
         return LineRule(z, 2 * weights * normal_density(z), ends=(size - 1, size - 1))
@@ -247,45 +262,59 @@ def pair_sums(
 
 
 def plackett(
-    kinks: Kinks, jumps: Sequence[Array], q: ScalarLike, epsilon: ScalarLike
-) -> tuple[Array, Array]:
+    kinks: Kinks, jumps: Sequence[Array], q1: ScalarLike, q2: ScalarLike, epsilon: ScalarLike
+) -> tuple[Sums, Sums]:
     """Return what the kinks of a piecewise-linear φ take off its correlation map.
 
     With θ = arccos c, φ' jumping by Δ_i at d_i and p₂ the bivariate normal density, Price's
-    theorem gives d E[φ'φ']/dθ = -ψ and d E[φφ]/dθ = -q sin θ E[φ'φ'], where [1]
+    theorem gives d E[φ'φ']/dθ = -ψ and d E[φφ]/dθ = -√(q1 q2) sin θ E[φ'φ'], where [1]
 
-        ψ(s) = q sin s Σ_ij Δ_i Δ_j p₂(d_i, d_j; cos s)
-             = (1/2π) Σ_ij Δ_i Δ_j exp(-[(d_i - d_j)²/sin²(s/2) + (d_i + d_j)²/cos²(s/2)]/8q).
+        ψ(s) = √(q1 q2) sin s Σ_ij Δ_i Δ_j p₂(d_i, d_j; cos s)
+             = (1/2π) Σ_ij Δ_i Δ_j exp(-[(x_i - y_j)²/sin²(s/2) + (x_i + y_j)²/cos²(s/2)]/8)
 
-    The pair returned is (∫ ψ ds, ∫ ψ (cos s - cos θ)/(1 - cos θ) ds) over [0, θ]: the amounts
-    by which E[φ'φ'] and E[(φ(u1) - φ(u2))²]/(2qε) lie below E[φ'²].
+    with x = d/√q1, y = d/√q2. The pair returned is ∫ ψ ds, ∫ ψ (cos s - cos θ)/(1 - cos θ) ds
+    over [0, θ]: the amounts by which E[φ'φ'] and its mean over [c, 1] lie below E[φ'φ'] at c = 1.
+    Of equal variances (`q1 is q2`) the latter is E[φ'²], the mean E[(φ(u1) - φ(u2))²]/(2qε).
 
     References
     ----------
     [1] R. L. Plackett, A reduction formula for normal multivariate integrals, Biometrika 41
         (1954) 351-360.
     """
+    symmetric = q1 is q2
     half_angle = jnp.arcsin(jnp.sqrt(jnp.clip(epsilon / 2, TINY, 1.0)))
-    rule = panel(PLACKETT_GRADING, LINE_SIZE)
+    r1, r2 = (jnp.sqrt(jnp.maximum(q, TINY)) for q in (q1, q2))
+    grading = PLACKETT_GRADING
+    if not symmetric:
+        # A pair of kinks has a layer as wide as x and y, or x and -y, are apart.
+        widths = [jnp.abs(a / r1 + b / r2) for a in kinks for b in (*kinks, *(-k for k in kinks))]
+        finest = functools.reduce(
+            jnp.minimum, [jnp.where(w > 0, w, jnp.inf) for w in widths], jnp.inf
+        )
+        grading = jnp.maximum(grading, jax.lax.stop_gradient(jnp.log(2 * half_angle / finest)) + 1)
+    rule = panel(grading, LINE_SIZE if symmetric else LAYER_SIZE)
     half = half_angle * rule.nodes
     # The floor lets a reciprocal be differentiated; a node that close to an end counts for 0.
     inverse_sine = 1 / jnp.maximum(jnp.sin(half) ** 2, ROOT_TINY)
     inverse_cosine = 1 / jnp.maximum(jnp.cos(half) ** 2, ROOT_TINY)
-    scale = 8 * jnp.maximum(q, TINY)
 
-    density = jnp.zeros_like(half)
-    for i, (d1, jump1) in enumerate(zip(kinks, jumps, strict=True)):
-        same = jnp.exp(-((2 * d1) ** 2) * inverse_cosine / scale)
-        density += jump1**2 * same
-        for d2, jump2 in zip(kinks[i + 1 :], jumps[i + 1 :], strict=True):
-            exponent = (d1 - d2) ** 2 * inverse_sine + (d1 + d2) ** 2 * inverse_cosine
-            density += 2 * jump1 * jump2 * jnp.exp(-exponent / scale)
+    marks = list(enumerate(zip(kinks, jumps, strict=True)))
+    # Jumps that add up to 0 leave what the exponentials lack of 1.
+    density = jnp.full_like(half, jnp.square(sum(jumps)))
+    for i, (d1, jump1) in marks:
+        for j, (d2, jump2) in marks[i if symmetric else 0 :]:
+            if _is_zero(d1) and _is_zero(d2):
+                continue
+            exponent = (d1 / r1 + d2 / r2) ** 2 * inverse_cosine
+            if not (symmetric and i == j):
+                exponent += (d1 / r1 - d2 / r2) ** 2 * inverse_sine
+            times = 2 if symmetric and i < j else 1
+            density += times * jump1 * jump2 * jnp.expm1(-exponent / 8)
 
     sine = jnp.sin(half_angle)
     weight = (jnp.sin(half_angle - half) / sine) * (jnp.sin(half_angle + half) / sine)
     summands = density * rule.weights * half_angle / np.pi
-    bound = sum(jump**2 for jump in jumps)
-    return line_sums(summands).certified(bound), line_sums(summands * weight).certified(bound)
+    return line_sums(summands), line_sums(summands * weight)
 
 
 def _cut_line(

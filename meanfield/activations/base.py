@@ -372,14 +372,17 @@ class Activation(abc.ABC):
 
     def slope_gap(self, q: ScalarLike, epsilon: ScalarLike) -> Array:
         """Return E φ'(u)² - E φ'(u1) φ'(u2) = E (φ'(u1) - φ'(u2))²/2, free of cancellation."""
-        jumping, _ = self._plackett(q, epsilon)
+        jumping, _ = self._plackett(q, q, epsilon)
         return self._unless_jumping(jumping + self._smooth_gap(q, epsilon, jumping, LENIENCE))
 
-    def _plackett(self, q: ScalarLike, epsilon: ScalarLike) -> tuple[Array, Array]:
+    def _plackett(self, q1: ScalarLike, q2: ScalarLike, epsilon: ScalarLike) -> tuple[Array, Array]:
         """Return what the jumps of φ' alone add to `slope_gap` and to `deficit`."""
         if not self.kinks():
             return jnp.zeros(()), jnp.zeros(())
-        return plackett(self.kinks(), self.slope_jumps(), q, epsilon)
+        jumps = self.slope_jumps()
+        gap, lack = plackett(self.kinks(), jumps, q1, q2, epsilon)
+        bound = sum(jump**2 for jump in jumps)
+        return gap.certified(bound), lack.certified(bound)
 
     def _smooth_gap(
         self, q: ScalarLike, epsilon: ScalarLike, jumping: Array, lenience: ScalarLike
@@ -413,13 +416,13 @@ class Activation(abc.ABC):
         def integrated() -> Array:
             def rest(x: Array) -> Array:
                 part = epsilon * x**2
-                jumping, _ = self._plackett(q, part)
+                jumping, _ = self._plackett(q, q, part)
                 # The smaller x is, the less it weighs.
                 return self._smooth_gap(q, part, jumping, LENIENCE / x)
 
             x = jnp.asarray((1 + GAP_NODES) / 2)
             smooth = (jnp.asarray(GAP_WEIGHTS) * x * jax.lax.map(rest, x)).sum()
-            return self._plackett(q, epsilon)[1] + smooth
+            return self._plackett(q, q, epsilon)[1] + smooth
 
         def subtracted() -> Array:
             # u1 and u2 are not close here, which spares the other way to compute D.

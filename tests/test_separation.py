@@ -1,0 +1,94 @@
+"""E (s φ(u1) - t φ(u2))²/2 of piecewise-linear φ and unequal variances, in one dimension.
+
+The truth is 60-digit: exact conditional means and a quadrature over one variable (`oracles`).
+"""
+
+import jax
+import numpy as np
+import oracles
+import pytest
+from mpmath import mp, mpf
+
+import meanfield as mf
+from meanfield._struct import elementwise
+from meanfield.activations.base import Activation
+
+PHI = {
+    "relu": mf.activation("relu"),
+    "hard_tanh": mf.activation("hard_tanh"),
+    "shtanh": mf.activation("shtanh", a=0.7),
+    "ssaw": mf.activation("ssaw"),
+}
+PARAMETERS = {"shtanh": {"a": "0.7"}}
+# q1, q2, ε, and t in units of 1/√E φ(u2)².
+HOSTILE = [
+    (1.0, 1 + 1e-9, 1e-12, 1.0),
+    (1.0, 1 + 1e-9, 0.0, 1.0),
+    (2.0, 2 * (1 + 1e-6), 1e-12, 1.0),
+    (1.0, 1 + 1e-5, 1e-10, 1 + 1e-7),
+    (1.0, 1e-9, 0.3, 1.0),
+    (1e-6, 1e6, 0.5, 1.0),
+    (1e6, 1e6 * (1 + 1e-9), 1e-12, 1.0),
+    (5.0, 0.3, 2.0, 1.0),
+    (0.7, 0.9, 1.0, 0.5),
+]
+
+
+@elementwise()
+def by_both_routes(phi, q1, q2, epsilon, ratio):
+    s, t = (phi.second_moment(q) ** -0.5 for q in (q1, q2))
+    arguments = q1, q2, epsilon, s, ratio * t
+    return s, ratio * t, phi.separation(*arguments), Activation.separation(phi, *arguments)
+
+
+def truth(name, q1, q2, epsilon, s, t):
+    parameters = PARAMETERS.get(name, {})
+    with mp.workdps(60):
+        act = oracles.build(name, **parameters)
+        q1, q2, epsilon, s, t = (mpf(float(x)) for x in (q1, q2, epsilon, s, t))
+        if epsilon in (0, 2):
+            product = oracles.pair_line(act, q1, q2, 1 if epsilon == 0 else -1)[0]
+        else:
+            product = oracles.pair_conditional(name, parameters, q1, q2, epsilon)[0]
+        own = s * s * oracles.moment(act, q1)[0] + t * t * oracles.moment(act, q2)[0]
+        return float(own / 2 - s * t * product)
+
+
+@pytest.mark.parametrize("name", PHI)
+def test_the_separation_is_relatively_accurate(name):
+    q1, q2, epsilon, ratio = np.array(HOSTILE).T
+    s, t, value, _ = by_both_routes(PHI[name], q1, q2, epsilon, ratio)
+    exact = [truth(name, *row) for row in zip(q1, q2, epsilon, s, t, strict=True)]
+    # Of homogeneous φ, only the rounding of s√q1 - t√q2 is left at ε = 0: 1e-34.
+    np.testing.assert_allclose(value, exact, rtol=1e-11, atol=1e-40)
+
+
+@pytest.mark.parametrize("name", [*PHI, "relu6", "linear"])
+def test_one_dimension_agrees_with_two(name):
+    phi = PHI.get(name) or mf.activation(name)
+    rng = np.random.default_rng(3)
+    q1 = 10 ** rng.uniform(-6, 6, 60)
+    q2 = q1 * (1 + 10 ** rng.uniform(-9, 3, 60))
+    epsilon = 2 * 10 ** rng.uniform(-12, 0, 60)
+    _, _, line, plane = by_both_routes(phi, q1, q2, epsilon, rng.choice([1.0, 0.8], 60))
+    assert np.all(np.isfinite(line) | np.isnan(plane))
+    # The plane is known to a part of E φ², which is 1 here.
+    both = np.isfinite(plane)
+    np.testing.assert_allclose(line[both], plane[both], rtol=1e-8, atol=1e-11)
+
+
+@pytest.mark.parametrize("name", ["hard_tanh", "ssaw"])
+def test_what_rounding_hides_is_left_to_the_plane_or_nan(name):
+    q1, q2 = np.array([1e12, 1e18, 1e30]), np.array([3e12, 1.1e18, 1e29])
+    _, _, line, plane = by_both_routes(PHI[name], q1, q2, 0.5, 1.0)
+    np.testing.assert_array_equal(line, plane)
+
+
+@pytest.mark.parametrize("name", PHI)
+@pytest.mark.parametrize("q2", [1.0, 1 + 1e-7, 1.3])
+def test_derivatives_of_both_routes_agree(name, q2):
+    def slopes(method):
+        return jax.jit(jax.grad(method, argnums=(1, 2, 3, 4, 5)))(PHI[name], 1.0, q2, 0.2, 1.0, 0.9)
+
+    closed = slopes(lambda phi, *arguments: phi.separation(*arguments))
+    np.testing.assert_allclose(closed, slopes(Activation.separation), rtol=1e-8)
