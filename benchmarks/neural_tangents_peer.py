@@ -57,8 +57,8 @@ def main():
         dense = stax.Dense(1, sigma_w, sigma_b)[2]
         start = dense(phi(stax.Dense(1, 1.0, 0.0)[2](inputs, None)))
         kernel = jax.lax.fori_loop(0, LAYERS, lambda _, k: dense(phi(k)), start)
-        # Its `nngp` holds an input with itself as one more pair, whose rounding error grows by χ1 in
-        # every layer, until it is q* c* in a chaotic network: `cov1` is q*.
+        # Its `nngp` holds an input with itself as one more pair, whose rounding error grows by χ1
+        # in every layer, until it is q* c* in a chaotic network: `cov1` is q*.
         q = kernel.cov1[0]
         nngp = kernel.nngp.at[jnp.diag_indices(2)].set(q)
         slopes = phi(kernel.replace(nngp=nngp, ntk=jnp.ones_like(nngp))).ntk

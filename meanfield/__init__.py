@@ -37,7 +37,8 @@ _HOMES = {
         "shift",
     ),
     "layers": ("Covariance", "Dense", "Layer", "Moments", "Repeat", "Serial"),
-    "maps": ("correlation_map", "correlation_slope", "decorrelation_map", "rollout"),
+    "maps": ("correlation_map", "correlation_slope", "decorrelation_map"),
+    "propagation": ("rollout",),
     "fixedpoint": (
         "CorrelationFixedPoint",
         "SteadyState",

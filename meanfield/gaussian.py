@@ -60,6 +60,10 @@ REMOTE = 7.5
 PLACKETT_GRADING = 8.0
 # Of unequal variances layers may be 1e-10 of the whole; relative accuracy takes more nodes.
 LAYER_SIZE = 513
+# Terms of the series of sin x, the last one first.
+SINE = range(9, 0, -1)
+# How far an even grid reaches, and what part of its sum may lie on its rim.
+EVEN_REACH, EVEN_RIM = 8.0, 1e-11
 # Stands in for 0 in denominators; its square root and reciprocal are normal numbers.
 TINY = 1e-280
 ROOT_TINY = 1e-140
@@ -261,6 +265,34 @@ def pair_sums(
     return plane_sums(total * w1[:, None])
 
 
+def even_pair_sums(
+    function: Callable[[Pair], Array],
+    q1: ScalarLike,
+    q2: ScalarLike,
+    epsilon: ScalarLike,
+    size: int,
+) -> Sums:
+    """Return E F(u1, u2) at correlation 1 - epsilon by an even grid of `size` = 4m nodes a side.
+
+    F must be smooth everywhere: the trapezoidal rule then converges geometrically. The coarser sums
+    are infinite where F has not died out at the ends of the grid.
+    """
+    # Not symmetric about 0: a thinned rule must not be the mirror image of another.
+    z = EVEN_REACH * (2 * np.arange(size) + 0.5 - size) / size
+    weights = normal_density(jnp.asarray(z)) * (2 * EVEN_REACH / size)
+    r1, r2 = (jnp.sqrt(jnp.asarray(q, dtype=float)) for q in (q1, q2))
+    centre, apart = jnp.sqrt(1.0 - epsilon / 2) * z[:, None], jnp.sqrt(epsilon / 2) * z
+    difference = (r1 - r2) * centre + (r1 + r2) * apart
+    pair = Pair(r1 * (centre + apart), r2 * (centre - apart), difference, jnp.asarray(z))
+    summands = function(pair) * weights[:, None] * weights
+    rim = (
+        jnp.abs(summands[jnp.array([0, -1])]).sum() + jnp.abs(summands[:, jnp.array([0, -1])]).sum()
+    )
+    sums = plane_sums(summands.reshape(size, -1, 4).sum(axis=1))
+    unseen = jnp.where(rim <= EVEN_RIM * jnp.abs(sums.value), 0.0, jnp.inf)
+    return Sums(sums.value, sums.half + unseen, sums.quarter + unseen)
+
+
 def plackett(
     kinks: Kinks, jumps: Sequence[Array], q1: ScalarLike, q2: ScalarLike, epsilon: ScalarLike
 ) -> tuple[Sums, Sums]:
@@ -281,8 +313,10 @@ def plackett(
     [1] R. L. Plackett, A reduction formula for normal multivariate integrals, Biometrika 41
         (1954) 351-360.
     """
-    symmetric = q1 is q2
     half_angle = jnp.arcsin(jnp.sqrt(jnp.clip(epsilon / 2, TINY, 1.0)))
+    if all(map(_is_zero, kinks)):
+        return _constant_plackett(jnp.square(sum(jumps)) / (2 * np.pi), half_angle)
+    symmetric = q1 is q2
     r1, r2 = (jnp.sqrt(jnp.maximum(q, TINY)) for q in (q1, q2))
     grading = PLACKETT_GRADING
     if not symmetric:
@@ -298,23 +332,37 @@ def plackett(
     inverse_sine = 1 / jnp.maximum(jnp.sin(half) ** 2, ROOT_TINY)
     inverse_cosine = 1 / jnp.maximum(jnp.cos(half) ** 2, ROOT_TINY)
 
+    # Of unequal variances jumps that add up to 0 leave what the exponentials lack of 1.
+    excess = jnp.exp if symmetric else jnp.expm1
+    density = jnp.full_like(half, 0.0 if symmetric else jnp.square(sum(jumps)))
     marks = list(enumerate(zip(kinks, jumps, strict=True)))
-    # Jumps that add up to 0 leave what the exponentials lack of 1.
-    density = jnp.full_like(half, jnp.square(sum(jumps)))
     for i, (d1, jump1) in marks:
         for j, (d2, jump2) in marks[i if symmetric else 0 :]:
-            if _is_zero(d1) and _is_zero(d2):
-                continue
             exponent = (d1 / r1 + d2 / r2) ** 2 * inverse_cosine
             if not (symmetric and i == j):
                 exponent += (d1 / r1 - d2 / r2) ** 2 * inverse_sine
             times = 2 if symmetric and i < j else 1
-            density += times * jump1 * jump2 * jnp.expm1(-exponent / 8)
+            density += times * jump1 * jump2 * excess(-exponent / 8)
 
     sine = jnp.sin(half_angle)
     weight = (jnp.sin(half_angle - half) / sine) * (jnp.sin(half_angle + half) / sine)
     summands = density * rule.weights * half_angle / np.pi
     return line_sums(summands), line_sums(summands * weight)
+
+
+def _constant_plackett(density: Array, half_angle: Array) -> tuple[Sums, Sums]:
+    """Return what `plackett` does for a constant ψ."""
+    x, sine = 2 * half_angle, jnp.sin(half_angle)
+    # (sin x - x)/x, which cancels where x is small.
+    series = jnp.zeros_like(x)
+    for k in SINE:
+        series = -x * x / (2 * k * (2 * k + 1)) * (1 + series)
+    lack = jnp.where(x < 1.0, series, jnp.sin(x) / x - 1)
+    exact = jnp.zeros_like(x)
+    return (
+        Sums(density * x, exact, exact),
+        Sums(density * x * (1 + lack / (2 * jnp.square(sine))), exact, exact),
+    )
 
 
 def _cut_line(

@@ -17,19 +17,26 @@ kinks or not. E (φ'(u1) - φ'(u2))²/2 is G + tan(θ/2) dG/dθ.
 Activations that differ in scale alone, φ(x) = h φ1(x/w), share the table of φ1.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from meanfield._struct import Whole, static, struct
 from meanfield.activations.base import Activation
 from meanfield.chebyshev import locate, series, series_and_slope
+from meanfield.gaussian import Pair, even_pair_sums
+from meanfield.quadrature import Sums
 from meanfield.typing import Array, ScalarLike
 
 Numbers = Array | np.ndarray
 
+# Nodes a side of the even grids that are tried, and the error they may have.
+EVEN_SIZES, EVEN_TOLERANCE = (64, 128), 1e-11
+# Where inputs are so near to each other, φ has one slope between them.
+NEAR = 3e-6
 # Ends of the cells of log q, for one Gaussian and for pairs.
 WIDE = np.linspace(np.log(1e-10), np.log(1e16), 61)
 PAIRS = np.linspace(np.log(1e-6), np.log(1e4), 24)
@@ -233,3 +240,31 @@ class Tabulated(Activation):
         if q1 is q2:
             return self.slope_moment(q1, 2) - self.slope_gap(q1, epsilon)
         return self.phi.slope_covariance(q1, q2, epsilon)
+
+    def separation(
+        self, q1: ScalarLike, q2: ScalarLike, epsilon: ScalarLike, s: ScalarLike, t: ScalarLike
+    ) -> Array:
+        """Return E (s φ(u1) - t φ(u2))² / 2: of a smooth φ by an even grid, if that suffices."""
+        s, epsilon = jnp.asarray(s, dtype=float), jnp.asarray(epsilon, dtype=float)
+
+        def by(quotient: Callable[[Pair], Array], size: int) -> Sums:
+            def integrand(pair: Pair) -> Array:
+                apart = s * quotient(pair) * pair.difference
+                return jnp.square(apart + (s - t) * self.phi(pair.u2)) / 2
+
+            return even_pair_sums(integrand, q1, q2, epsilon, size)
+
+        def finer(sizes: tuple[int, ...]) -> Array:
+            if not sizes or self.kinks():
+                return self.phi.separation(q1, q2, epsilon, s, t)
+            largest, ratio = jnp.maximum(q1, q2), jnp.asarray(q1) / q2
+            sums = jax.lax.cond(
+                jnp.sqrt(largest) * (jnp.sqrt(epsilon) + jnp.abs(jnp.log(ratio))) < NEAR,
+                lambda: by(lambda pair: self.slope((pair.u1 + pair.u2) / 2), sizes[0]),
+                lambda: by(self._quotient, sizes[0]),
+            )
+            # Halving the step squares the error.
+            seen = jnp.square(sums.half) <= EVEN_TOLERANCE * jnp.square(sums.value)
+            return jax.lax.cond(seen, lambda: sums.value, lambda: finer(sizes[1:]))
+
+        return finer(EVEN_SIZES)

@@ -7,8 +7,10 @@ import pytest
 import meanfield as mf
 from meanfield.activations import activations
 from meanfield.errors import MeanFieldError, Status
+from meanfield.layers import Covariance
 from meanfield.method import PAYS, in_parallel, uses_table
 from meanfield.observables import observables
+from meanfield.propagation import SPAN
 from meanfield.sweep.spec import SweepSpec
 from meanfield.tabulation import has_table
 
@@ -147,6 +149,49 @@ def test_pairs_that_a_table_does_not_know_are_left_to_quadrature():
     found = mf.rollout(layer, q1, q2, 0.5 * q1, 2, "table")
     for part in ("q1", "q2", "epsilon"):
         same(getattr(found, part), getattr(exact, part))
+
+
+@pytest.mark.parametrize(
+    ("name", "sigma_w", "sigma_b"),
+    [
+        ("tanh", 1.6, 0.1),
+        ("gelu", 1.2, 0.3),
+        ("selu", 1.0, 0.2),
+        ("hard_tanh", 1.5, 0.2),
+        ("relu", 1.3, 0.1),
+        ("softplus", 0.9, 0.3),
+    ],
+)
+def test_rollouts_of_unequal_variances(name, sigma_w, sigma_b):
+    """Through more layers than are passed one by one."""
+    layer = mf.Dense(mf.activation(name), sigma_w, sigma_b)
+    q1, q2, c = (
+        np.array([0.7, 1.0, 3.0]),
+        np.array([1.1, 1.0 + 1e-9, 0.2]),
+        np.array([0.9, 0.0, -0.6]),
+    )
+    exact = mf.rollout(layer, q1, q2, c * np.sqrt(q1 * q2), SPAN + 6, "quadrature")
+    found = mf.rollout(layer, q1, q2, c * np.sqrt(q1 * q2), SPAN + 6, "table")
+    for part in ("q1", "q2", "epsilon"):
+        same(getattr(found, part), getattr(exact, part), rel=3e-9)
+
+
+def test_variances_that_differ_by_rounding_are_equal():
+    layer = mf.Dense(mf.activation("tanh"), 0.9, 0.3)
+    q, epsilon = 0.2, 1e-18
+    even = layer.propagate(Covariance(q, q, epsilon))
+    odd = layer.propagate(Covariance(q, np.nextafter(q, 1), epsilon))
+    same(odd.epsilon, even.epsilon, rel=1e-14)
+
+
+def test_many_fixed_points_of_unequal_variances():
+    """Each pair is gone on with at the fixed point that it reached."""
+    layer = mf.Dense(mf.activation("gaussian"), 4.0, 0.01)
+    q1 = np.geomspace(1e-3, 10.0, 4)
+    exact = mf.rollout(layer, q1, 2 * q1, 0.0, 200, "quadrature")
+    found = mf.rollout(layer, q1, 2 * q1, 0.0, 200, "table")
+    same(found.q1, exact.q1)
+    same(found.epsilon, exact.epsilon, rel=1e-8)
 
 
 # Sweeps --------------------------------------------------------------------------------------

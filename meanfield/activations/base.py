@@ -338,9 +338,13 @@ class Activation(abc.ABC):
         self, q1: ScalarLike, q2: ScalarLike, epsilon: ScalarLike, s: ScalarLike, t: ScalarLike
     ) -> Array:
         """Return E (s φ(u1) - t φ(u2))² / 2."""
+        s, t, epsilon = (jnp.asarray(x, dtype=float) for x in (s, t, epsilon))
+        largest, ratio = jnp.maximum(q1, q2), jnp.asarray(q1, dtype=float) / q2
+        close = jnp.sqrt(largest) * (jnp.sqrt(epsilon) + jnp.abs(jnp.log(ratio))) < CLOSE
 
         def integrand(pair: Pair) -> Array:
-            return jnp.square(s * self(pair.u1) - t * self(pair.u2)) / 2
+            quotient = jax.lax.cond(close, self._mean_slope, self._quotient, pair)
+            return jnp.square(s * quotient * pair.difference + (s - t) * self(pair.u2)) / 2
 
         scale = jnp.square(s) * self.second_moment(q1) + jnp.square(t) * self.second_moment(q2)
         return pair_sums(integrand, q1, q2, epsilon, self.cuts()).certified(scale)

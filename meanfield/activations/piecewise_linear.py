@@ -51,6 +51,8 @@ class PiecewiseLinear(Activation):
 
         Where variances are so large that F(1) - F(1 - ε) is rounding, in two dimensions.
         """
+        if all(isinstance(k, int | float) and k == 0 for k in self.kinks()):
+            return self._homogeneous_separation(q1, q2, epsilon, s, t)
         epsilon, jumps = jnp.asarray(epsilon, dtype=float), self.slope_jumps()
         r1, r2 = (jnp.sqrt(jnp.maximum(q, TINY)) for q in (q1, q2))
         rule, u1, u2 = self._identical(q1, q2)
@@ -71,6 +73,19 @@ class PiecewiseLinear(Activation):
             lambda: value,
             lambda: super(PiecewiseLinear, self).separation(q1, q2, epsilon, s, t),
         )
+
+    def _homogeneous_separation(
+        self, q1: ScalarLike, q2: ScalarLike, epsilon: ScalarLike, s: ScalarLike, t: ScalarLike
+    ) -> Array:
+        """Return `separation` of kinks at 0 alone: φ(√q z) = φ(0) + √q h(z)."""
+        start = self(jnp.zeros(()))
+        first, second = jnp.sqrt(q1) * s, jnp.sqrt(q2) * t
+        mean = self.mean(1.0) - start
+        second_moment = self.second_moment(1.0) - start * (2 * mean + start)
+        shift, apart = (jnp.asarray(s) - t) * start, first - second
+        identical = (jnp.square(shift) + 2 * shift * apart * mean) / 2
+        identical += jnp.square(apart) * second_moment / 2
+        return identical + first * second * epsilon * self.decorrelation(1.0, epsilon)
 
     def _identical(self, q1: ScalarLike, q2: ScalarLike) -> tuple[LineRule, Array, Array]:
         """Return the rule for E F(u1, u2) at c = 1, and its nodes u1 = √q1 z and u2 = √q2 z."""

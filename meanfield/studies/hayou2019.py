@@ -32,7 +32,7 @@ from meanfield.activations import activation
 from meanfield.criticality import critical_point, edge_curve, edge_of_chaos
 from meanfield.errors import check
 from meanfield.layers import Dense
-from meanfield.maps import rollout
+from meanfield.propagation import rollout
 from meanfield.rates import convergence_rate
 from meanfield.studies.labels import labelled
 

@@ -31,7 +31,8 @@ from meanfield.errors import MeanFieldError, check
 from meanfield.fixedpoint import steady_state
 from meanfield.layers import Dense, Layer
 from meanfield.limits import correlation_fixed_point
-from meanfield.maps import correlation_map, rollout
+from meanfield.maps import correlation_map
+from meanfield.propagation import rollout
 from meanfield.studies.labels import labelled
 from meanfield.typing import Array, ScalarLike
 

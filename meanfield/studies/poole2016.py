@@ -28,8 +28,9 @@ from meanfield.errors import Status, check
 from meanfield.fixedpoint import steady_state
 from meanfield.layers import Dense
 from meanfield.limits import correlation_fixed_point
-from meanfield.maps import correlation_map, rollout
+from meanfield.maps import correlation_map
 from meanfield.phase import phase_diagram
+from meanfield.propagation import rollout
 from meanfield.studies.labels import Variable, variable
 
 SOURCE = "arXiv:1606.05340"

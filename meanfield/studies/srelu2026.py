@@ -38,7 +38,7 @@ from meanfield.activations import Activation, activation, centre, mollify
 from meanfield.criticality import critical_point
 from meanfield.errors import check
 from meanfield.layers import Dense
-from meanfield.maps import rollout
+from meanfield.propagation import rollout
 from meanfield.studies.hayou2019 import ACTIVATION, EPSILON, LAYER, depths
 from meanfield.studies.labels import labelled
 from meanfield.typing import Array, ScalarLike
