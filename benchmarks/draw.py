@@ -36,9 +36,9 @@ def time_figure(results):
     """Draw processor time against the size of a phase diagram."""
     fig = style.canvas(style.NARROW, 3.6)
     ax = fig.subplots()
-    for name in dict.fromkeys(name for name, _, _ in results["growth"]):
+    for name in dict.fromkeys(name for name, *_ in results["growth"]):
         look = style.look(name)
-        sizes, times = np.transpose([g[1:] for g in results["growth"] if g[0] == name])
+        sizes, times = np.transpose([g[1:3] for g in results["growth"] if g[0] == name])
         ax.loglog(sizes**2, times, **look.points(), label=f"{look.label}, table")
     points = np.geomspace(1e2, 1e6, 9)
     seen = set()

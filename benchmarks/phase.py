@@ -87,27 +87,25 @@ def rows():
 
 
 def growth():
-    """Yield activation, size of the grid, and processor seconds, tables included."""
-    for name in NAMES:
-        for size in SIZES:
-            axes = (np.linspace(0.5, 3.0, size), np.linspace(0.0, 1.0, size))
+    """Yield activation, size of the grid, processor seconds with tables, and GiB used so far."""
+    for size in SIZES:
+        axes = (np.linspace(0.5, 3.0, size), np.linspace(0.0, 1.0, size))
+        for name in NAMES:
             fresh(mf.activation(name), *axes)
             _, took = spent(lambda name=name, axes=axes: fresh(mf.activation(name), *axes))
-            yield name, size, took
+            yield name, size, took, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 def main():
     """Print both tables."""
     show(rows())
-    header = ("grid", "size", "processor s", "µs/network", "ratio to the first")
-    print("\n{:<10}{:>6}{:>13}{:>12}{:>20}".format(*header))
+    header = ("grid", "size", "processor s", "µs/network", "ratio to the first", "peak GiB")
+    print("\n{:<10}{:>6}{:>13}{:>12}{:>20}{:>10}".format(*header))
     first = {}
-    for name, size, took in growth():
+    for name, size, took, peak in growth():
         each = took / size**2
-        base = first.setdefault(name, each)
-        print(f"{name:<10}{size:>6}{took:>13.2f}{1e6 * each:>12.2f}{each / base:>20.3f}")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(f"peak memory {peak:.2f} GiB")
+        ratio = each / first.setdefault(name, each)
+        print(f"{name:<10}{size:>6}{took:>13.2f}{1e6 * each:>12.2f}{ratio:>20.3f}{peak:>10.2f}")
 
 
 if __name__ == "__main__":

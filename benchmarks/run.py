@@ -36,6 +36,20 @@ def table(rows):
     return "\n".join(lines)
 
 
+def growth_table(growth):
+    """Return what phase diagrams of growing size cost as a table in Markdown."""
+    names = list(dict.fromkeys(name for name, *_ in growth))
+    lines = [
+        f"| grid | {' | '.join(names)} | peak memory |",
+        f"|---{'|---' * len(names)}|---|",
+    ]
+    for size, group in itertools.groupby(growth, lambda entry: entry[1]):
+        group = list(group)
+        times = (f"{took:.2g} s, {1e6 * took / size**2:.2g} µs each" for _, _, took, _ in group)
+        lines.append(f"| {size} x {size} | {' | '.join(times)} | {group[-1][3]:.2f} GiB |")
+    return "\n".join(lines)
+
+
 def main():
     """Measure, print, and write the table."""
     found = {}
@@ -50,7 +64,7 @@ def main():
     text = README.read_text(encoding="utf-8")
     before, rest = text.split(START)
     after = rest.split(END)[1]
-    middle = f"{START}\n{table(rows)}\n\n{machine}\n{END}"
+    middle = f"{START}\n{table(rows)}\n\n{growth_table(results['growth'])}\n\n{machine}\n{END}"
     README.write_text(before + middle + after, encoding="utf-8")
 
 
