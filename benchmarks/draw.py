@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results.json"
 # Colour, line style and marker of a route, by the word it begins with.
 ROUTES = {
-    "table": ("table", style.BLUE, "-", "o"),
+    "table,": ("table", style.BLUE, "-", "o"),
     "quadrature": ("quadrature", style.GREEN, "--", "s"),
     "numpy:": ("Gauss-Hermite, 64 nodes", style.ORANGE, "-.", "^"),
     "neural-tangents": ("neural-tangents 0.6.5", style.VERMILLION, (0, (3, 1, 1, 1)), "D"),

@@ -52,13 +52,13 @@ def growth_table(growth):
 
 def main():
     """Measure, print, and write the table."""
-    found = {}
+    found, growth = {}, list(phase.growth())
     for module in (phase, edges, rollouts, cold_start):
         found[module.__name__] = list(module.rows())
         show(found[module.__name__])
     rows = list(itertools.chain.from_iterable(found.values()))
     results = {name: [dataclasses.asdict(row) for row in part] for name, part in found.items()}
-    results["growth"] = list(phase.growth())
+    results["growth"] = growth
     RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     machine = f"{os.cpu_count()} processors, {platform.machine()}, float64."
     text = README.read_text(encoding="utf-8")

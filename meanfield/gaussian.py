@@ -225,9 +225,9 @@ def pair_sums(
         (x1 + x2) / (2 * alpha)
         for i, (k1, x1) in enumerate(lines1)
         for k2, x2 in (lines1[i:] if symmetric else lines2)
-        if not (_is_zero(k1) and _is_zero(k2))
+        if not (is_zero(k1) and is_zero(k2))
     ]
-    layers = [] if symmetric else [x / alpha for k, x in (*lines1, *lines2) if not _is_zero(k)]
+    layers = [] if symmetric else [x / alpha for k, x in (*lines1, *lines2) if not is_zero(k)]
     finest = jnp.minimum(1.0, 1 / _positive(root))
     if kinks:
         nearest = functools.reduce(jnp.minimum, [jnp.abs(x) for _, x in (*lines1, *lines2)])
@@ -241,7 +241,7 @@ def pair_sums(
     centre = alpha * z1
 
     # Without kinks, the inner integral is still cut where u1 or u2 passes through 0.
-    inner = lines1 if symmetric else [*lines1, *(line for line in lines2 if not _is_zero(line[0]))]
+    inner = lines1 if symmetric else [*lines1, *(line for line in lines2 if not is_zero(line[0]))]
     cuts = [jnp.minimum(jnp.abs(x - centre) / beta, PLANE_CLIP) for _, x in inner or [(0.0, 0.0)]]
     cuts = jnp.sort(jnp.stack(cuts, axis=-1), axis=-1)
     grading = jax.lax.stop_gradient(jnp.log(jnp.maximum(1.0, beta * root)))
@@ -314,7 +314,7 @@ def plackett(
         (1954) 351-360.
     """
     half_angle = jnp.arcsin(jnp.sqrt(jnp.clip(epsilon / 2, TINY, 1.0)))
-    if all(map(_is_zero, kinks)):
+    if all(map(is_zero, kinks)):
         return _constant_plackett(jnp.square(sum(jumps)) / (2 * np.pi), half_angle)
     symmetric = q1 is q2
     r1, r2 = (jnp.sqrt(jnp.maximum(q, TINY)) for q in (q1, q2))
@@ -390,13 +390,14 @@ def _require_scalar(name: str, q: ScalarLike) -> None:
         raise MeanFieldError(f"{name} of shape {jnp.shape(q)} is not legal; it must be a scalar")
 
 
-def _is_zero(kink: ScalarLike) -> bool:
+def is_zero(kink: ScalarLike) -> bool:
+    """Return whether a kink is known, when compiling, to be 0."""
     return isinstance(kink, int | float) and kink == 0
 
 
 def _nonzero(kinks: Kinks) -> list[ScalarLike]:
     """Return the kinks that are not known to be 0, where every rule is cut anyway."""
-    return [k for k in kinks if not _is_zero(k)]
+    return [k for k in kinks if not is_zero(k)]
 
 
 def _positive(x: Array) -> Array:

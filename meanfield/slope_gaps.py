@@ -29,6 +29,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from meanfield.activations.base import Activation
+from meanfield.gaussian import is_zero
 from meanfield.quadrature import panel
 from meanfield.typing import Array, ScalarLike
 
@@ -36,7 +37,7 @@ from meanfield.typing import Array, ScalarLike
 # both directions where cuts lie beside 0.
 SIZE, GRADING = 89, 8.0
 KINKED_SIZE, KINKED_GRADING = 57, 4.0
-# The spacing in log r: exp(-2π·(π/4)/STEP) is 1e-17; and the longest piece of a cut log r.
+# The spacing in log r, which leaves 1e-11 of S for smooth φ; and the longest piece of a cut log r.
 STEP, PIECE = 0.125, 2.0
 # What is above this multiple of √q has a probability of 1e-17; below the other I is negligible.
 LEAST, MOST = 3e-4, 8.7
@@ -97,19 +98,30 @@ def _singular_radii(phi: Activation, theta: Array) -> list[Array]:
 def _circles(
     phi: Activation, r: Array, theta: Array, size: int, grading: float
 ) -> tuple[Array, Array]:
-    """Return I(r, θ), a vector after r, by a rule and by its half."""
-    rule = panel(grading, size)
-    cuts, jumps, half_angle = phi.cuts() or (0.0,), phi.slope_jumps(), theta / 2
+    """Return I(r, θ), a vector after r, by a rule and by its half.
+
+    That of an odd φ, whose φ' is even, is twice that over α from 0 to π/2.
+    """
+    rule, jumps = panel(grading, size), phi.slope_jumps()
+    half_angle = theta / 2
+    cuts = phi.cuts() or (0.0,)
+    if phi.odd and len(cuts) == 2:
+        # They are x and -x, which cut at the same places.
+        cuts = cuts[1:]
+    turns, end = (2, np.pi / 2) if phi.odd else (1, np.pi)
 
     def folded(alpha: Array) -> Array:
         alpha = jnp.abs(alpha)
-        return jnp.where(alpha > np.pi, 2 * np.pi - alpha, alpha)
+        alpha = jnp.where(alpha > np.pi, 2 * np.pi - alpha, alpha)
+        return jnp.minimum(alpha, np.pi - alpha) if phi.odd else alpha
 
     def one(r: Array) -> tuple[Array, Array]:
-        edges = [jnp.zeros(()), jnp.full((), np.pi)]
+        edges = [jnp.zeros(()), jnp.full((), end)]
         for cut in cuts:
             reached = jnp.arccos(jnp.clip(cut / r, -1.0, 1.0))
-            edges += [folded(reached + half_angle), folded(reached - half_angle)]
+            edges.append(folded(reached - half_angle))
+            if not (phi.odd and is_zero(cut)):
+                edges.append(folded(reached + half_angle))
         edges = jnp.sort(jnp.stack(edges))
         lengths = jnp.diff(edges)[:, None]
         alpha = edges[:-1, None] + lengths * rule.nodes
@@ -117,7 +129,7 @@ def _circles(
         slopes, steps = phi.slope(u1) - phi.slope(u2), jnp.zeros_like(alpha)
         for kink, jump in zip(phi.kinks(), jumps, strict=True):
             steps += jump * ((u1 > kink).astype(float) - (u2 > kink).astype(float))
-        products = (slopes - steps) * (slopes + steps)
+        products = turns * (slopes - steps) * (slopes + steps)
         summands = (products * lengths * rule.weights / (2 * np.pi)).reshape(-1, 4).sum(axis=0)
         return summands.sum(), 2 * (summands[0] + summands[2])
 

@@ -376,7 +376,7 @@ def _deficits(phi: Activation, edges: np.ndarray) -> tuple[tuple[Term, ...], flo
             least = np.abs(total / scale).min(axis=(1, 3))
             error = error + np.where(tail == 0, 0.0, tail / least).max(axis=1)
             terms.append((coefficients, rate, power))
-    certified = error <= PAIR_TOLERANCE
+    certified = _longest_run(error <= PAIR_TOLERANCE)
     kept = tuple(
         Term(
             jnp.asarray(np.where(certified[:, None, None, None], coefficients, np.nan)),
@@ -386,6 +386,17 @@ def _deficits(phi: Activation, edges: np.ndarray) -> tuple[tuple[Term, ...], flo
         for coefficients, rate, power in terms
     )
     return kept, float(error[certified].max(initial=0.0) / PAIR_TOLERANCE)
+
+
+def _longest_run(flags: np.ndarray) -> np.ndarray:
+    """Return flags of which only those of the longest unbroken row are left."""
+    ends = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(int)))
+    runs = ends.reshape(-1, 2)
+    kept = np.zeros_like(flags)
+    if runs.size:
+        start, stop = runs[np.argmax(runs[:, 1] - runs[:, 0])]
+        kept[start:stop] = True
+    return kept
 
 
 def _continuous_gaps(

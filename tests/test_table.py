@@ -64,7 +64,7 @@ def test_growth_of_gaps_of_relu():
 def test_gaps_beside_the_jumps(name):
     phi, q = mf.activation(name), np.array([0.05, 1.0])
     full, half = polar_gaps(phi, q, ANGLES, 0.0)
-    compiled = jax.jit(lambda a, e: (phi.slope_gap(a, e), phi._plackett(a, e)[0]))
+    compiled = jax.jit(lambda a, e: (phi.slope_gap(a, e), phi._plackett(a, a, e)[0]))
     both = [[compiled(a, 2 * np.sin(b / 2) ** 2) for b in ANGLES] for a in q]
     exact, jumping = (np.array([[float(x[i]) for x in row] for row in both]) for i in (0, 1))
     known = np.isfinite(exact)
@@ -203,6 +203,13 @@ def test_a_table_that_quadrature_contradicts_has_no_pairs(monkeypatch):
 def test_activations_of_arrays_have_no_table():
     with pytest.raises(mf.MeanFieldError, match="single numbers"):
         tabulate(mf.activation("shtanh", a=np.array([1.0, 2.0])))
+
+
+def test_cells_of_pairs_are_in_one_row():
+    flags = np.array([1, 0, 1, 1, 1, 0, 1, 1], bool)
+    np.testing.assert_array_equal(tabulation._longest_run(flags), [0, 0, 1, 1, 1, 0, 0, 0])
+    assert not tabulation._longest_run(np.zeros(3, bool)).any()
+    assert tabulation._longest_run(np.ones(3, bool)).all()
 
 
 def test_pairs_of_many_kinks_cost_too_much():

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from meanfield.activations.base import Activation
-from meanfield.gaussian import TINY, LineRule, line_rule, plackett
+from meanfield.gaussian import TINY, LineRule, is_zero, line_rule, plackett
 from meanfield.typing import Array, ScalarLike
 
 # What adds up to F(1) - F(c) is known to ROUNDING, a result to LOST or not so.
@@ -51,7 +51,7 @@ class PiecewiseLinear(Activation):
 
         Where variances are so large that F(1) - F(1 - ε) is rounding, in two dimensions.
         """
-        if all(isinstance(k, int | float) and k == 0 for k in self.kinks()):
+        if all(map(is_zero, self.kinks())):
             return self._homogeneous_separation(q1, q2, epsilon, s, t)
         epsilon, jumps = jnp.asarray(epsilon, dtype=float), self.slope_jumps()
         r1, r2 = (jnp.sqrt(jnp.maximum(q, TINY)) for q in (q1, q2))
