@@ -7,7 +7,7 @@ import numpy as np
 from scipy.integrate import dblquad, quad
 from scipy.optimize import brentq
 
-from meanfield import tabulation
+from meanfield import pair_table, tabulation
 
 NODES, ITERATIONS = 64, 300
 
@@ -38,7 +38,7 @@ def elapsed(function):
 
 def forget():
     """Forget all tables: what follows includes the time of making them."""
-    for part in (tabulation._group, tabulation._edge_group, tabulation._pairs):
+    for part in (tabulation._group, tabulation._edge_group, pair_table.tabulated_pairs):
         part.cache_clear()
 
 

@@ -22,8 +22,8 @@ from meanfield._struct import struct
 from meanfield.chebyshev import locate, series, series_and_slope
 from meanfield.errors import Status
 from meanfield.fixedpoint import ON_EDGE
+from meanfield.pair_table import PAIR_TOLERANCE
 from meanfield.table import ACUTE, PAIRS, WIDE, Table, Tabulated
-from meanfield.tabulation import PAIR_TOLERANCE
 from meanfield.typing import Array, ScalarLike
 
 # Bytes that a network takes: mostly the series of θ, gathered and summed.

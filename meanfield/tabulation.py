@@ -1,20 +1,13 @@
 """An activation compiled once: its table.
 
-One Gaussian is integrated by quadrature at the Chebyshev nodes of log q. For pairs, with
-S = E (φ'(u1) - φ'(u2))²/2 (`meanfield.slope_gaps`), Price's theorem gives
-
-    G(θ) = ∫₀^θ S(t) sin t dt / (1 - cos θ),
-
-so that neither G nor S is ever a difference: both keep their digits as c → 1.
-
-A cell is used only where it is certified: the last terms of its series are small and, for pairs of
-a curved φ, a rule of twice the step agrees. Pairs are used only if direct quadrature confirms them
-at random points. What lies elsewhere is left to it.
+One Gaussian is integrated by quadrature at the Chebyshev nodes of log q; pairs are the subject of
+`meanfield.pair_table`. A cell is used only where it is certified: the last terms of its series are
+small. What lies elsewhere is left to direct quadrature.
 """
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import jax
@@ -24,22 +17,19 @@ import numpy as np
 from meanfield._struct import BLOCK, elementwise
 from meanfield.activations.base import Activation, require_single
 from meanfield.activations.piecewise_linear import PiecewiseLinear
-from meanfield.activations.smooth import Sin
-from meanfield.chebyshev import TAIL, TERMS, nodes, running_integral, transform
+from meanfield.chebyshev import TAIL, TERMS, nodes, transform
 from meanfield.errors import MeanFieldError
-from meanfield.slope_gaps import gap_growth, polar_gaps
-from meanfield.table import ACUTE, ALL_ANGLES, PAIRS, WIDE, Pairs, Table, Tabulated, Term
+from meanfield.pair_table import FRACTIONS, no_pairs, tabulated_pairs
+from meanfield.table import WIDE, Table, Tabulated
 from meanfield.typing import Array, ScalarLike
 
 Part = Literal["moments", "edge", "means", "acute", "obtuse"]
 PARTS: tuple[Part, ...] = ("moments", "edge", "means", "acute", "obtuse")
-# Relative errors up to which cells are used: of moments, of V' (beside V/q), of what σb² is on the
-# edge, and of pairs.
-MOMENT_TOLERANCE, SLOPE_TOLERANCE, EDGE_TOLERANCE, PAIR_TOLERANCE = 1e-12, 1e-11, 1e-11, 1e-9
+# Relative errors up to which cells are used: of moments, of V' (beside V/q), and of what σb² is on
+# the edge.
+MOMENT_TOLERANCE, SLOPE_TOLERANCE, EDGE_TOLERANCE = 1e-12, 1e-11, 1e-11
 # What σb² is on the edge may be so wrong where it is only asked whether it is below another.
 ROUGH = 1e-3
-# How many random points are compared with direct quadrature.
-CHECKS = 16
 # Cells of one Gaussian are made by so many at a time: one call of quadrature.
 GROUP = BLOCK // TERMS
 GROUPS = (WIDE.size - 1) // GROUP
@@ -47,11 +37,7 @@ GROUPS = (WIDE.size - 1) // GROUP
 NOTHING = 1e-27
 # It is less for λ/q above this: exp(-70) is 4e-31.
 FAINT = 70.0
-# φ is homogeneous up to its first kink beside 0 if these fractions of it show so.
-FRACTIONS = np.array([0.1, 0.3, 0.7, 0.99])
-
-
-# A curved φ with more cuts beside 0 has no table of pairs, and why then.
+# A curved φ with more cuts beside 0 has no table of pairs.
 MOST_CUTS = 4
 NO_PAIRS = f"{{}} jumps, or is curved with more than {MOST_CUTS} kinks beside 0"
 
@@ -174,9 +160,9 @@ def table_of(
                 for name, coefficients in zip(LINES[kind], found, strict=True):
                     lines[name][place] = coefficients
             error = max(error, worst)
-    pairs = _no_pairs()
+    pairs = no_pairs()
     if angles and has_pairs(phi):
-        pairs, worst = _pairs(*key, angles)
+        pairs, worst = tabulated_pairs(*key, angles)
         error = max(error, worst)
     return Table(
         **lines,
@@ -312,145 +298,3 @@ def _edge_rate(tree: Any, leaves: tuple[float, ...]) -> float:
     rays = [np.asarray(phi(jnp.asarray(side * first * FRACTIONS))) / FRACTIONS for side in (1, -1)]
     homogeneous = all(np.ptp(ray) <= 1e-13 * first for ray in rays)
     return first**2 / 2 if homogeneous else 0.0
-
-
-@functools.lru_cache(maxsize=64)
-def _pairs(
-    tree: Any, leaves: tuple[float, ...], angles: Literal["acute", "obtuse"]
-) -> tuple[Pairs, float]:
-    """Return the series of g, and their largest error."""
-    phi = jax.tree.unflatten(tree, leaves)
-    edges = ACUTE if angles == "acute" else ALL_ANGLES
-    terms, error = _deficits(phi, edges)
-    pairs = Pairs(terms, jnp.asarray(edges))
-    return (pairs, error) if _agrees(phi, pairs) else (_no_pairs(), 0.0)
-
-
-@functools.cache
-def _no_pairs() -> Pairs:
-    nothing = jnp.full((PAIRS.size - 1, ACUTE.size - 1, TERMS, TERMS), jnp.nan)
-    return Pairs((Term(nothing, jnp.zeros(()), power=2),), jnp.asarray(ACUTE))
-
-
-def _deficits(phi: Activation, edges: np.ndarray) -> tuple[tuple[Term, ...], float]:
-    """Return the terms of G, and their largest error."""
-    q, theta = np.exp(nodes(PAIRS).ravel()), nodes(edges).ravel()
-    shape = (PAIRS.size - 1, TERMS, edges.size - 1, TERMS)
-    jumping = any(float(jump) for jump in phi.slope_jumps())
-    linear, rates = isinstance(phi, PiecewiseLinear), []
-    doubt = np.zeros(shape[0])
-    # exp(κ/q) S/θ^m and m, by term.
-    parts: list[tuple[np.ndarray, int]] = []
-    with np.errstate(invalid="ignore", divide="ignore", over="ignore", under="ignore"):
-        if jumping or linear:
-            rates.append(min((float(kink) ** 2 / 2 for kink in phi.kinks()), default=0.0))
-            growth = np.asarray(gap_growth(phi, q, theta)) * np.exp(rates[0] / q)[:, None]
-            parts.append((growth @ (_integral(edges.size, 0, np.ones_like) / theta[:, None]).T, 1))
-        if not linear:
-            rates.append(_linear_rate(phi))
-            gaps, halves = _continuous_gaps(phi, q, theta, rates[-1])
-            whole = gaps.copy()
-            if jumping:
-                faint = np.exp((rates[1] - rates[0]) / q)[:, None]
-                whole += np.where(faint > NOTHING, parts[0][0] * theta * faint, 0.0)
-            # Halving the step squares the error.
-            doubt = np.square((halves - gaps) / whole).reshape(shape).max(axis=(1, 2, 3))
-            parts.append((gaps / theta**2, 2))
-
-        found = [_mean(scaled, theta, power).reshape(shape) for scaled, power in parts]
-        total, error = np.zeros(shape), doubt
-        scales = [
-            theta**power * np.exp((min(rates) - rate) / q)[:, None]
-            for rate, (_, power) in zip(rates, parts, strict=True)
-        ]
-        scales = [scale.reshape(shape) for scale in scales]
-        for scale, g in zip(scales, found, strict=True):
-            # Where a term vanishes it has no error.
-            g[scale.max(axis=(1, 2, 3)) <= NOTHING] = 0.0
-            total += scale * g
-        terms = []
-        for rate, scale, g, (_, power) in zip(rates, scales, found, parts, strict=True):
-            coefficients = transform() @ g.transpose(0, 2, 1, 3) @ transform().T
-            sizes = np.abs(coefficients)
-            tail = sizes[..., -TAIL:, :].sum(axis=(-2, -1)) + sizes[..., -TAIL:].sum(axis=(-2, -1))
-            least = np.abs(total / scale).min(axis=(1, 3))
-            error = error + np.where(tail == 0, 0.0, tail / least).max(axis=1)
-            terms.append((coefficients, rate, power))
-    certified = _longest_run(error <= PAIR_TOLERANCE)
-    kept = tuple(
-        Term(
-            jnp.asarray(np.where(certified[:, None, None, None], coefficients, np.nan)),
-            jnp.asarray(rate),
-            power=power,
-        )
-        for coefficients, rate, power in terms
-    )
-    return kept, float(error[certified].max(initial=0.0) / PAIR_TOLERANCE)
-
-
-def _longest_run(flags: np.ndarray) -> np.ndarray:
-    """Return flags of which only those of the longest unbroken row are left."""
-    ends = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(int)))
-    runs = ends.reshape(-1, 2)
-    kept = np.zeros_like(flags)
-    if runs.size:
-        start, stop = runs[np.argmax(runs[:, 1] - runs[:, 0])]
-        kept[start:stop] = True
-    return kept
-
-
-def _continuous_gaps(
-    phi: Activation, q: np.ndarray, theta: np.ndarray, rate: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return exp(κ/q) of what S has beside the jumps of φ', and the same by a coarser rule."""
-    if isinstance(phi, Sin):
-        gaps = np.asarray(phi.slope_gap(q[:, None], 2 * np.sin(theta / 2) ** 2))
-        return gaps, gaps
-    return polar_gaps(phi, q, theta, rate)
-
-
-def _mean(scaled: np.ndarray, theta: np.ndarray, power: int) -> np.ndarray:
-    """Return G/θ^m from S/θ^m at all angles."""
-    integral = _integral(theta.size // TERMS + 1, power, np.sin)
-    return scaled @ (integral / (2 * np.sin(theta / 2) ** 2 * theta**power)[:, None]).T
-
-
-def _linear_rate(phi: Activation) -> float:
-    """Return x²/2 if φ is linear up to its first kink at |x|, and else 0."""
-    first = min((abs(float(kink)) for kink in phi.kinks()), default=0.0)
-    inside = np.asarray(phi.slope(jnp.asarray(first * np.append(FRACTIONS, -FRACTIONS))))
-    return first**2 / 2 if np.ptp(inside) <= 1e-13 else 0.0
-
-
-@functools.cache
-def _integral(count: int, power: int, weight: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """Return the matrix of ∫ f(t) t^power weight(t) dt over the first `count` angles."""
-    return running_integral(ALL_ANGLES[:count], lambda t: t**power * weight(t))
-
-
-def _agrees(phi: Activation, pairs: Pairs) -> bool:
-    """Return whether direct quadrature gives the same at random points."""
-    low, high = pairs.range
-    if np.isnan(low):
-        return True
-    random = np.random.default_rng(0)
-    q = np.exp(random.uniform(np.log(low), np.log(high), CHECKS))
-    theta = random.uniform(0.0, float(pairs.angles[-1]), CHECKS)
-    mean, direct = (np.asarray(part) for part in _direct(phi, q, theta))
-    ours = mean - np.asarray(_gaps(pairs, q, theta)[0])
-    # What direct quadrature does not resolve says nothing.
-    known = np.isfinite(direct)
-    agrees = np.abs(ours - direct)[known] <= PAIR_TOLERANCE * mean[known]
-    return bool(known.any() and agrees.all())
-
-
-@jax.jit
-def _gaps(pairs: Pairs, q: Array, theta: Array) -> tuple[Array, Array]:
-    return jax.vmap(pairs.gaps)(q, theta)
-
-
-@elementwise()
-def _direct(phi: Activation, q: ScalarLike, theta: ScalarLike) -> tuple[Array, Array]:
-    """Return E φ'(u)² and E (φ(u1) - φ(u2))²/(2q(1 - c)) by quadrature."""
-    epsilon = 2 * jnp.sin(jnp.asarray(theta) / 2) ** 2
-    return phi.slope_moment(q, 2), phi.decorrelation(q, epsilon)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import meanfield as mf
-from meanfield import chebyshev, tabulation
+from meanfield import chebyshev, pair_table
 from meanfield.activations import activations
 from meanfield.slope_gaps import gap_growth, polar_gaps
 from meanfield.table import ACUTE, PAIRS, WIDE
@@ -188,16 +188,16 @@ def test_outside_its_range_a_table_is_silent():
 
 def test_a_table_that_quadrature_contradicts_has_no_pairs(monkeypatch):
     phi = mf.activation("leaky_relu", negative_slope=0.3)
-    wrong = tabulation.gap_growth
+    wrong = pair_table.gap_growth
 
     def slightly(*args):
         return wrong(*args) * (1 + 1e-6)
 
-    monkeypatch.setattr(tabulation, "gap_growth", slightly)
+    monkeypatch.setattr(pair_table, "gap_growth", slightly)
     found = tabulate(phi).table
     assert np.isnan(found.pairs.range).all()
     assert found.error <= 1
-    tabulation._pairs.cache_clear()
+    pair_table.tabulated_pairs.cache_clear()
 
 
 def test_activations_of_arrays_have_no_table():
@@ -207,9 +207,9 @@ def test_activations_of_arrays_have_no_table():
 
 def test_cells_of_pairs_are_in_one_row():
     flags = np.array([1, 0, 1, 1, 1, 0, 1, 1], bool)
-    np.testing.assert_array_equal(tabulation._longest_run(flags), [0, 0, 1, 1, 1, 0, 0, 0])
-    assert not tabulation._longest_run(np.zeros(3, bool)).any()
-    assert tabulation._longest_run(np.ones(3, bool)).all()
+    np.testing.assert_array_equal(pair_table._longest_run(flags), [0, 0, 1, 1, 1, 0, 0, 0])
+    assert not pair_table._longest_run(np.zeros(3, bool)).any()
+    assert pair_table._longest_run(np.ones(3, bool)).all()
 
 
 def test_pairs_of_many_kinks_cost_too_much():
