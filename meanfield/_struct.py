@@ -220,6 +220,8 @@ def elementwise(*static_argnames: str, **domains: Domain) -> Callable[[F], F]:
             dynamic = jax.tree.map(lambda x: jnp.asarray(x, dtype=float), dynamic)
             devices.require_precision()
             mesh = devices.mesh_of(*jax.tree.leaves(dynamic))
+            if mesh is not None:
+                dynamic = jax.tree.map(lambda x: devices.moved(x, mesh), dynamic)
             return compiled(fixed, mesh, devices.lanes(), dynamic)
 
         return wrapper  # pyright: ignore[reportReturnType]

@@ -29,12 +29,12 @@ LANES = 128
 
 def mesh() -> Mesh:
     """Return all devices in a row."""
-    return Mesh(np.array(jax.devices()), ("points",))
+    return Mesh(np.array(jax.local_devices()), ("points",))
 
 
 def count() -> int:
     """Return how many devices work."""
-    return len(jax.devices())
+    return jax.local_device_count()
 
 
 def threads() -> int:
@@ -54,17 +54,17 @@ def lanes() -> int | None:
 def chunk(size: int, each: int) -> int:
     """Return how many of `size` points, of so many bytes each, go through a kernel at a time.
 
-    It follows the device's memory, if that has its own.
+    They are those of one device. Their number follows its memory, if that is its own.
     """
-    memory = (jax.devices()[0].memory_stats() or {}).get("bytes_limit", 0)
-    fitting = [n for n in LENGTHS if n <= size and n * each <= SHARE * memory]
+    memory = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit", 0)
+    fitting = [n for n in LENGTHS if n * count() <= size and n * each <= SHARE * memory]
     return max(fitting, default=LENGTHS[0])
 
 
-def place(tree: Any, cut: bool) -> Any:
-    """Return a pytree on all devices: vectors cut between them, or whole on each."""
+def place(leaf: Any, cut: bool) -> Any:
+    """Return an array, or a record of them, on all devices: cut between them, or whole on each."""
     spec = PartitionSpec("points") if cut else PartitionSpec()
-    return jax.device_put(tree, NamedSharding(mesh(), spec))
+    return jax.device_put(leaf, NamedSharding(mesh(), spec))
 
 
 def mesh_of(*arrays: Any) -> Mesh | None:
@@ -72,8 +72,17 @@ def mesh_of(*arrays: Any) -> Mesh | None:
     for array in arrays:
         sharding = getattr(array, "sharding", None)
         if isinstance(sharding, NamedSharding) and sharding.mesh.size > 1:
-            return sharding.mesh  # pyright: ignore[reportReturnType]
+            # Of automatic axes, whatever the caller's are.
+            return Mesh(np.asarray(sharding.mesh.devices), sharding.mesh.axis_names)
     return None
+
+
+def moved(array: Any, to: Mesh) -> Any:
+    """Return an array that has been cut between devices as one that is cut over another mesh."""
+    sharding = getattr(array, "sharding", None)
+    if not isinstance(sharding, NamedSharding):
+        return array
+    return jax.device_put(array, NamedSharding(to, sharding.spec))
 
 
 @functools.cache
@@ -83,8 +92,9 @@ def require_precision() -> None:
         return
     epsilon = precision()
     if epsilon > np.finfo(float).eps:
+        name = jax.local_devices()[0].device_kind
         warnings.warn(
-            f"{jax.devices()[0].device_kind} rounds at {epsilon:.0e}, not at 2e-16: no number has "
+            f"{name} rounds at {epsilon:.0e}, not at 2e-16: no number has "
             f"more than {int(-np.log10(epsilon))} digits, and 1 - c and 1 - χ1 are not resolved "
             f"below {epsilon:.0e}; JAX_PLATFORMS=cpu and JAX_ENABLE_X64=1 give double precision",
             MeanFieldWarning,

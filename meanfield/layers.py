@@ -53,7 +53,7 @@ from meanfield.errors import MeanFieldError, require
 from meanfield.typing import Array, ScalarLike
 
 Ensemble = Literal["gaussian", "orthogonal"]
-# Two variances are taken for equal where log(q1/q2)² is this small beside ε.
+# Two variances are taken for equal where log(q1/q2)² is this part of ε.
 ALIKE = 1e-11
 S1 = {"gaussian": -1.0, "orthogonal": 0.0}
 PROBABILITY: Domain = (lambda x: (x > 0) & (x <= 1), "a probability in (0, 1]")
@@ -241,11 +241,10 @@ class Dense(Layer):
             noise = (self._noise(pair.q1) / v1 + self._noise(pair.q2) / v2) / 2
             return jnp.square(self.sigma_w) * apart + shifted + noise
 
-        # ε' is even in log(q1/q2): variances this close are equal to rounding.
+        # ε' is even in log(q1/q2): where that is small, its square is left out.
         ratio = jnp.asarray(pair.q1) / pair.q2
         alike = (pair.q1 == pair.q2) | (jnp.square(jnp.log(ratio)) <= ALIKE * pair.epsilon)
-        mean = jnp.sqrt(pair.q1) * jnp.sqrt(pair.q2)
-        q = jnp.where(pair.q1 == pair.q2, pair.q1, mean)
+        q = jnp.asarray(pair.q1) / 2 + jnp.asarray(pair.q2) / 2
         epsilon = jax.lax.cond(alike, lambda: self.decorrelation(q, pair.epsilon), unequal)
         return Covariance(v1, v2, epsilon)
 

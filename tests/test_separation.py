@@ -92,3 +92,46 @@ def test_derivatives_of_both_routes_agree(name, q2):
 
     closed = slopes(lambda phi, *arguments: phi.separation(*arguments))
     np.testing.assert_allclose(closed, slopes(Activation.separation), rtol=1e-8)
+
+
+# Smooth φ ------------------------------------------------------------------------------------
+
+
+@elementwise()
+def separation(phi, q1, q2, epsilon):
+    s, t = (phi.second_moment(q) ** -0.5 for q in (q1, q2))
+    return phi.separation(q1, q2, epsilon, s, t)
+
+
+@elementwise()
+def decorrelation(phi, q, epsilon):
+    return phi.decorrelation(q, epsilon)
+
+
+@pytest.mark.parametrize("tabulated", [False, True])
+def test_a_narrow_activation_is_a_wide_one_in_other_units(tabulated):
+    """φ(x) = softplus(10⁴ x)/10⁴, as a callable that does not say so."""
+    wide = mf.activation("softplus")
+    narrow = mf.from_callable(lambda x: jax.nn.softplus(1e4 * x) / 1e4)
+    if tabulated:
+        narrow = mf.tabulate(narrow, ("moments", "obtuse"))
+    epsilon = np.array([1e-12, 1e-7, 5e-4, 0.3, 1.5])
+    for ratio in (1 + 1e-6, 1.3, 40.0):
+        ours = separation(narrow, 1e-8, 1e-8 * ratio, epsilon)
+        np.testing.assert_allclose(ours, separation(wide, 1.0, ratio, epsilon), rtol=1e-9)
+    if tabulated:
+        return
+    ours = decorrelation(narrow, 1e-8, epsilon)
+    np.testing.assert_allclose(ours, decorrelation(wide, 1.0, epsilon), rtol=1e-9)
+
+
+@pytest.mark.parametrize("tabulated", [False, True])
+def test_variances_that_are_far_apart(tabulated):
+    """E erf(u1) erf(u2) = (2/π) arcsin(2 q12/√((1 + 2 q1)(1 + 2 q2)))."""
+    phi = mf.activation("erf")
+    phi = mf.tabulate(phi, ("moments", "acute")) if tabulated else phi
+    q1, q2, c = np.array([1e-9, 1.0, 3.0, 1e-6]), np.array([1.0, 1e-9, 0.01, 1e-3]), 0.5
+    own1, own2 = (np.arcsin(2 * q / (1 + 2 * q)) for q in (q1, q2))
+    both = np.arcsin(2 * c * np.sqrt(q1 * q2) / np.sqrt((1 + 2 * q1) * (1 + 2 * q2)))
+    exact = 1 - both / np.sqrt(own1 * own2)
+    np.testing.assert_allclose(separation(phi, q1, q2, 1 - c), exact, rtol=1e-10)

@@ -65,6 +65,8 @@ ROUNDING = 1e-10
 # Below this separation of u1 and u2, their quotient is the mean slope between them, by
 # Gauss-Legendre quadrature: subtraction would lose the digits that it keeps.
 CLOSE = 1e-3
+# The part of E φ² that E (φ(u1) - φ(u2))²/2 may be without being rounded to less than 12 digits.
+ROUNDED = 1e-8
 # A jump of φ' below this (times 1 + |φ'|) is rounding.
 SLOPE_ROUNDING = 1e-9
 # Where qε is below this, and ε below 1, `deficit` is integrated, not subtracted.
@@ -338,13 +340,10 @@ class Activation(abc.ABC):
         self, q1: ScalarLike, q2: ScalarLike, epsilon: ScalarLike, s: ScalarLike, t: ScalarLike
     ) -> Array:
         """Return E (s φ(u1) - t φ(u2))² / 2."""
-        s, t, epsilon = (jnp.asarray(x, dtype=float) for x in (s, t, epsilon))
-        largest, ratio = jnp.maximum(q1, q2), jnp.asarray(q1, dtype=float) / q2
-        close = jnp.sqrt(largest) * (jnp.sqrt(epsilon) + jnp.abs(jnp.log(ratio))) < CLOSE
+        close = self._is_close(q1, q2, epsilon, CLOSE)
 
         def integrand(pair: Pair) -> Array:
-            quotient = jax.lax.cond(close, self._mean_slope, self._quotient, pair)
-            return jnp.square(s * quotient * pair.difference + (s - t) * self(pair.u2)) / 2
+            return jnp.square(self._apart(pair, s, t, close, self._mean_slope)) / 2
 
         scale = jnp.square(s) * self.second_moment(q1) + jnp.square(t) * self.second_moment(q2)
         return pair_sums(integrand, q1, q2, epsilon, self.cuts()).certified(scale)
@@ -357,7 +356,7 @@ class Activation(abc.ABC):
         """
         epsilon = jnp.maximum(jnp.asarray(epsilon, dtype=float), TINY)
         return jax.lax.cond(
-            jnp.sqrt(jnp.asarray(q, dtype=float)) * jnp.sqrt(epsilon / 2) < CLOSE,
+            self._is_close(q, q, epsilon, CLOSE),
             lambda: self._decorrelation(q, epsilon, self._mean_slope),
             lambda: self._decorrelation(q, epsilon, self._quotient),
         )
@@ -460,6 +459,41 @@ class Activation(abc.ABC):
     def smooth_curvature_moment(self, q: ScalarLike) -> Array:
         """Return E φ''(u)² without the Dirac masses of kinks and jumps."""
         return self._over_line(q, lambda rule, u: rule.mean(self.curvature(u) ** 2))
+
+    def _is_close(
+        self, q1: ScalarLike, q2: ScalarLike, epsilon: ScalarLike, distance: float
+    ) -> Array:
+        """Return whether φ has one slope, or nearly so, between u1 and u2.
+
+        They are less than a distance apart, in themselves and as a part of √q; the latter counts
+        for nothing if φ(u1) - φ(u2) would be rounded.
+        """
+        q, ratio = jnp.maximum(q1, q2), jnp.asarray(q1, dtype=float) / q2
+        part = jnp.sqrt(jnp.asarray(epsilon, dtype=float) / 2)
+        if q1 is not q2:
+            part += jnp.abs(jnp.log(ratio)) / 2
+        apart = jnp.sqrt(q) * part
+        rounded = jnp.square(apart) * self.slope_moment(q, 2) <= ROUNDED * self.second_moment(q)
+        return (apart < distance) & ((part < distance) | rounded)
+
+    def _apart(
+        self,
+        pair: Pair,
+        s: ScalarLike,
+        t: ScalarLike,
+        close: Array,
+        mean_slope: Callable[[Pair], Array],
+    ) -> Array:
+        """Return s φ(u1) - t φ(u2), without cancellation where they are close."""
+        s, t = jnp.asarray(s, dtype=float), jnp.asarray(t, dtype=float)
+
+        def together(pair: Pair) -> Array:
+            return s * mean_slope(pair) * pair.difference + (s - t) * self(pair.u2)
+
+        def one_by_one(pair: Pair) -> Array:
+            return s * self(pair.u1) - t * self(pair.u2)
+
+        return jax.lax.cond(close, together, one_by_one, pair)
 
     def _quotient(self, pair: Pair) -> Array:
         apart = pair.difference
