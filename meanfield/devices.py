@@ -68,10 +68,10 @@ def place(leaf: Any, cut: bool) -> Any:
 
 
 def mesh_of(*arrays: Any) -> Mesh | None:
-    """Return the devices between which arrays have been cut, if they are several."""
+    """Return the devices between which arrays have been cut, if they have."""
     for array in arrays:
         sharding = getattr(array, "sharding", None)
-        if isinstance(sharding, NamedSharding) and sharding.mesh.size > 1:
+        if isinstance(sharding, NamedSharding):
             # Of automatic axes, whatever the caller's are.
             return Mesh(np.asarray(sharding.mesh.devices), sharding.mesh.axis_names)
     return None
