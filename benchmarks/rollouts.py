@@ -30,53 +30,45 @@ def by_hermite(q, c, depth):
     return 1 - np.transpose(path)
 
 
+def compared(task, layer, q1, q2, q12, few):
+    """Return the rows of a table and of quadrature, which does but a few of the pairs."""
+
+    def roll(places, depth, method):
+        path = mf.rollout(layer, q1[places], q2[places], q12[places], depth, method)
+        return np.asarray(jax.block_until_ready(path).epsilon)
+
+    roll(slice(None), DEPTH, "table")
+    found, table = elapsed(lambda: roll(slice(None), DEPTH, "table"))
+    roll(few, SHORT, "quadrature")
+    exact, quadrature = elapsed(lambda: roll(few, SHORT, "quadrature"))
+    error = worst(found[few, : SHORT + 1], exact)
+    return exact, [
+        Row(task, "table, 1000 pairs, 1000 layers", table / PAIRS / DEPTH, error),
+        Row(task, "quadrature", quadrature / len(exact) / SHORT, "reference"),
+    ]
+
+
 def rows():
     """Return every route for one pair and one layer."""
-    c = np.linspace(-0.99, 0.999, PAIRS)
-    few = c[:: PAIRS // SAMPLE]
+    c, few = np.linspace(-0.99, 0.999, PAIRS), slice(None, None, PAIRS // SAMPLE)
     for name in NAMES:
         layer = mf.Dense(mf.activation(name), SIGMA_W, SIGMA_B)
-        q = float(mf.steady_state(layer).q)
-
-        def roll(c, depth, method, layer=layer, q=q):
-            path = mf.rollout(layer, q, q, q * c, depth, method)
-            return np.asarray(jax.block_until_ready(path).epsilon)
-
-        roll(c, DEPTH, "table")
-        found, table = elapsed(lambda roll=roll: roll(c, DEPTH, "table"))
-        roll(few, SHORT, "quadrature")
-        exact, quadrature = elapsed(lambda roll=roll: roll(few, SHORT, "quadrature"))
+        q = np.full(PAIRS, float(mf.steady_state(layer).q))
         task = f"a pair of {name}, a layer"
-        error = worst(found[:: PAIRS // SAMPLE, : SHORT + 1], exact)
-        yield Row(task, "table, 1000 pairs, 1000 layers", table / PAIRS / DEPTH, error)
-        yield Row(task, "quadrature", quadrature / few.size / SHORT, "reference")
+        exact, routes = compared(task, layer, q, q, q * c, few)
+        yield from routes
         if name == "tanh":
-            peer, took = elapsed(lambda q=q: by_hermite(q, few, SHORT))
-            route = "numpy: Gauss-Hermite"
-            yield Row(task, route, took / few.size / SHORT, worst(peer, exact))
-    yield from unequal()
+            peer, took = elapsed(lambda q=q: by_hermite(q[0], c[few], SHORT))
+            error = worst(peer, exact)
+            yield Row(task, "numpy: Gauss-Hermite", took / len(exact) / SHORT, error)
 
-
-def unequal():
-    """Yield the routes for pairs of unequal variances, which settle on the way."""
     random = np.random.default_rng(0)
     q1, q2 = np.exp(random.uniform(-1, 1, (2, PAIRS)))
     q12 = random.uniform(-0.5, 0.99, PAIRS) * np.sqrt(q1 * q2)
     for name in ("tanh", "hard_tanh"):
         layer = mf.Dense(mf.activation(name), SIGMA_W, SIGMA_B)
-
-        def roll(count, depth, method, layer=layer):
-            path = mf.rollout(layer, q1[:count], q2[:count], q12[:count], depth, method)
-            return np.asarray(jax.block_until_ready(path).epsilon)
-
-        roll(PAIRS, DEPTH, "table")
-        found, table = elapsed(lambda roll=roll: roll(PAIRS, DEPTH, "table"))
-        roll(SAMPLE, SHORT, "quadrature")
-        exact, quadrature = elapsed(lambda roll=roll: roll(SAMPLE, SHORT, "quadrature"))
         task = f"a pair of {name}, unequal variances"
-        error = worst(found[:SAMPLE, : SHORT + 1], exact)
-        yield Row(task, "table, 1000 pairs, 1000 layers", table / PAIRS / DEPTH, error)
-        yield Row(task, "quadrature", quadrature / SAMPLE / SHORT, "reference")
+        yield from compared(task, layer, q1, q2, q12, slice(SAMPLE))[1]
 
 
 if __name__ == "__main__":

@@ -111,11 +111,17 @@ def flattened(record: C) -> tuple[C, tuple[int, ...]]:
 
 def pick(record: C, places: Any) -> C:
     """Return what a record of vectors has at some places; single numbers are kept."""
+    return map_leaves(lambda leaf: leaf[places] if is_vector(leaf) else leaf, record)
 
-    def part(leaf: Any) -> Any:
-        return leaf if isinstance(leaf, Whole) or np.ndim(leaf) == 0 else leaf[places]
 
-    return jax.tree.map(part, record, is_leaf=lambda leaf: isinstance(leaf, Whole))
+def is_vector(leaf: Any) -> bool:
+    """Return whether a leaf is an array, not a number or a record that is handed on as it is."""
+    return not isinstance(leaf, Whole) and np.ndim(leaf) > 0
+
+
+def map_leaves(function: Callable[[Any], Any], record: Any) -> Any:
+    """Return a record with a function applied to its leaves, of which `Whole` records are some."""
+    return jax.tree.map(function, record, is_leaf=lambda leaf: isinstance(leaf, Whole))
 
 
 def elements(record: C) -> tuple[list[C], tuple[int, ...]]:

@@ -222,8 +222,9 @@ def _walk(table: Table, weights: Array, biases: Array, q0: Array) -> Stop:
     after = jnp.where(dips, least, walk.after)
     found = jnp.isfinite(after)
     clear = ~turned | ((walk.turns == 1) & (jnp.abs(height) > ROUNDING))
-    # Where V falls, the variance may jump past a fixed point.
-    monotone = ~((up.slope < 0).any() | (down.slope < 0).any())
+    # Where V falls on the way, the variance may jump past a fixed point.
+    end = jnp.where(dips, walk.turn_end, walk.after)
+    monotone = jnp.where(rising, _rises(up, end), _rises(down, end))
     # V(q) may yet pass q below the grid, unless it is well below it.
     least_q = np.exp(WIDE[0])
     left = weights * series(table.second_moment[0], -jnp.ones(())) / least_q
@@ -235,6 +236,13 @@ def _walk(table: Table, weights: Array, biases: Array, q0: Array) -> Stop:
         status=jnp.where(found, Status.OK, absent).astype(jnp.int8),
         sure=walk.known & clear & monotone & (found | rising | fades),
     )
+
+
+def _rises(way: Way, end: Array) -> Array:
+    """Return whether V' >= 0 at all points of a way up to its ends, all of it if they are NaN."""
+    falls = way.slope < 0
+    first = jnp.abs(way.log_q[jnp.argmax(falls)] - way.log_q[0])
+    return ~falls.any() | (jnp.abs(end - way.log_q[0]) < first)
 
 
 def newton(

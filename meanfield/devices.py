@@ -61,10 +61,14 @@ def chunk(size: int, each: int) -> int:
     return max(fitting, default=LENGTHS[0])
 
 
-def place(leaf: Any, cut: bool) -> Any:
-    """Return an array, or a record of them, on all devices: cut between them, or whole on each."""
-    spec = PartitionSpec("points") if cut else PartitionSpec()
-    return jax.device_put(leaf, NamedSharding(mesh(), spec))
+def cut(vector: Any) -> Any:
+    """Return a vector cut between all devices, of which its length is a multiple."""
+    return jax.device_put(vector, NamedSharding(mesh(), PartitionSpec("points")))
+
+
+def copied(record: Any) -> Any:
+    """Return a number or a record of arrays whole on every device."""
+    return jax.device_put(record, NamedSharding(mesh(), PartitionSpec()))
 
 
 def mesh_of(*arrays: Any) -> Mesh | None:

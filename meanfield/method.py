@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from meanfield import devices
-from meanfield._struct import BLOCK, Whole, pick
+from meanfield._struct import BLOCK, is_vector, map_leaves, pick
 from meanfield.errors import MeanFieldError
 
 Method = Literal["auto", "table", "quadrature"]
@@ -78,29 +78,30 @@ def in_parallel(
         return _join([*done, *others], record)
 
 
-def _vectors(record: Any) -> list[Any]:
-    leaves = jax.tree.leaves(record, is_leaf=lambda leaf: isinstance(leaf, Whole))
-    return [leaf for leaf in leaves if not isinstance(leaf, Whole) and np.ndim(leaf)]
+def _size(record: Any) -> int:
+    """Return the length of the vectors of a record."""
+    sizes: list[int] = []
+    map_leaves(lambda leaf: sizes.append(len(leaf)) if is_vector(leaf) else None, record)
+    return sizes[0]
 
 
 def _pieces(record: Any, length: int) -> Iterator[Any]:
     """Yield pieces of a record, the last one filled up from its start."""
     devices.require_precision()
-    size, length = len(_vectors(record)[0]), length * devices.count()
+    size, length = _size(record), length * devices.count()
+    several = devices.count() > 1
+    if several:
+        # What goes with every piece is placed once.
+        record = map_leaves(lambda leaf: leaf if is_vector(leaf) else devices.copied(leaf), record)
     for start in range(0, size, length):
         piece = pick(record, np.arange(start, start + length) % size)
-        yield _spread(piece) if devices.count() > 1 else piece
-
-
-def _spread(record: Any) -> Any:
-    def place(leaf: Any) -> Any:
-        return devices.place(leaf, cut=not isinstance(leaf, Whole) and np.ndim(leaf) > 0)
-
-    return jax.tree.map(place, record, is_leaf=lambda leaf: isinstance(leaf, Whole))
+        if several:
+            piece = map_leaves(lambda leaf: devices.cut(leaf) if is_vector(leaf) else leaf, piece)
+        yield piece
 
 
 def _join(results: Iterable[Any], record: Any) -> Any:
-    size = len(_vectors(record)[0])
+    size = _size(record)
     return jax.tree.map(lambda *xs: np.concatenate([np.asarray(x) for x in xs])[:size], *results)
 
 

@@ -106,3 +106,11 @@ def test_what_is_not_sure():
     half = mf.edge_curve(mf.activation("gelu")).half_stable
     assert not settled("gelu", half.sigma_w, half.sigma_b, q0=100.0).sure[0]
     assert not settled("gaussian", [3.0, 1.0], [0.1, 0.2]).sure.any()
+
+
+@pytest.mark.parametrize("name", ["sexp", "ssin", "sin"])
+def test_networks_settle_where_v_falls_further_on(name):
+    """V of these falls at large variances, which an ordered network never meets."""
+    phi = mf.tabulate(mf.activation(name), ("moments", "acute"))
+    sigma_w, sigma_b = np.linspace(0.6, 0.9, 9), np.full(9, 0.3)
+    assert np.asarray(settle(phi, sigma_w, sigma_b, 1.0).sure).all()

@@ -465,13 +465,12 @@ class Activation(abc.ABC):
     ) -> Array:
         """Return whether φ has one slope, or nearly so, between u1 and u2.
 
-        They are less than a distance apart, in themselves and as a part of √q; the latter counts
-        for nothing if φ(u1) - φ(u2) would be rounded.
+        With p = √(ε/2) + |log(q1/q2)|/2 they are some √q p apart: that, and p, are to be less than
+        a distance. A larger p is legal where φ(u1) - φ(u2) would be rounded.
         """
-        q, ratio = jnp.maximum(q1, q2), jnp.asarray(q1, dtype=float) / q2
-        part = jnp.sqrt(jnp.asarray(epsilon, dtype=float) / 2)
+        q, part = jnp.maximum(q1, q2), jnp.sqrt(jnp.asarray(epsilon, dtype=float) / 2)
         if q1 is not q2:
-            part += jnp.abs(jnp.log(ratio)) / 2
+            part += jnp.abs(jnp.log(jnp.asarray(q1, dtype=float) / q2)) / 2
         apart = jnp.sqrt(q) * part
         rounded = jnp.square(apart) * self.slope_moment(q, 2) <= ROUNDED * self.second_moment(q)
         return (apart < distance) & ((part < distance) | rounded)
