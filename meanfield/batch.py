@@ -30,6 +30,8 @@ from meanfield.typing import Array, ScalarLike
 EACH = 8192
 # Points of the walk in a cell of the table.
 POINTS = 4
+# Layers that a variance goes before it is asked whether it draws nearer to q*.
+LAYERS = 8
 # Newton steps that bring a bracket of that size to rounding.
 STEPS = 8
 # Nothing is sure where V' is this close to 1, or V(q) - q this small at q0 or where it turns.
@@ -71,8 +73,14 @@ def settle(phi: Tabulated, sigma_w: Array, sigma_b: Array, q0: ScalarLike) -> Se
     table, unit = phi.table, jnp.square(phi.width)
     # With q in units of width², they are networks of φ1.
     weights, biases = jnp.square(sigma_w * phi.steepness), jnp.square(sigma_b) / unit
-    stop = _walk(table, weights, biases, jnp.asarray(q0 / unit))
+    start = jnp.asarray(q0 / unit)
+    stop = _walk(table, weights, biases, start)
     log_q, closed = _variance(table, stop, weights, biases)
+    reached = jax.lax.cond(
+        stop.monotone.all(),
+        lambda: stop.monotone,
+        lambda: stop.monotone | _attracts(table, weights, biases, start, jnp.exp(log_q)),
+    )
     cell, x = locate(jnp.asarray(WIDE), log_q)
     variance_slope, mean, fourth = (
         series(part[cell], x)
@@ -96,7 +104,7 @@ def settle(phi: Tabulated, sigma_w: Array, sigma_b: Array, q0: ScalarLike) -> Se
     return Settled(
         **{name: jnp.where(ok, value, jnp.nan) for name, value in values.items()},
         status=stop.status,
-        sure=stop.sure & (settled | ~ok),
+        sure=stop.sure & reached & (settled | ~ok),
     )
 
 
@@ -107,6 +115,8 @@ class Stop:
     low: Array
     high: Array
     status: Array
+    monotone: Array
+    """Whether V does not fall on the way: then the variance cannot jump past a fixed point."""
     sure: Array
 
 
@@ -119,9 +129,14 @@ class Way:
     slope: Array
 
 
-def _ways(table: Table, q0: Array) -> tuple[Way, Way]:
+def _grid() -> np.ndarray:
+    """Return the values of log q on which networks walk."""
     inner = np.linspace(WIDE[:-1], WIDE[1:], POINTS, endpoint=False, axis=1).ravel()
-    grid = jnp.asarray(np.append(inner, WIDE[-1]))
+    return np.append(inner, WIDE[-1])
+
+
+def _ways(table: Table, q0: Array) -> tuple[Way, Way]:
+    grid = jnp.asarray(_grid())
     first = jnp.searchsorted(grid, jnp.log(q0), side="right")
     count = jnp.arange(grid.size + 1)
 
@@ -222,7 +237,6 @@ def _walk(table: Table, weights: Array, biases: Array, q0: Array) -> Stop:
     after = jnp.where(dips, least, walk.after)
     found = jnp.isfinite(after)
     clear = ~turned | ((walk.turns == 1) & (jnp.abs(height) > ROUNDING))
-    # Where V falls on the way, the variance may jump past a fixed point.
     end = jnp.where(dips, walk.turn_end, walk.after)
     monotone = jnp.where(rising, _rises(up, end), _rises(down, end))
     # V(q) may yet pass q below the grid, unless it is well below it.
@@ -234,7 +248,8 @@ def _walk(table: Table, weights: Array, biases: Array, q0: Array) -> Stop:
         low=jnp.minimum(before, after),
         high=jnp.maximum(before, after),
         status=jnp.where(found, Status.OK, absent).astype(jnp.int8),
-        sure=walk.known & clear & monotone & (found | rising | fades),
+        monotone=monotone,
+        sure=walk.known & clear & (found | rising | fades),
     )
 
 
@@ -243,6 +258,36 @@ def _rises(way: Way, end: Array) -> Array:
     falls = way.slope < 0
     first = jnp.abs(way.log_q[jnp.argmax(falls)] - way.log_q[0])
     return ~falls.any() | (jnp.abs(end - way.log_q[0]) < first)
+
+
+def _attracts(table: Table, weights: Array, biases: Array, q0: Array, q: Array) -> Array:
+    """Return whether a fixed point q attracts what comes from q0, as far as is seen.
+
+    After some layers V maps each variance that is not further from q than they have come to one
+    that is nearer. It is looked at on the grid.
+    """
+
+    def after(variance: Array) -> Array:
+        cell, x = locate(jnp.asarray(WIDE), jnp.log(variance))
+        moment = series(table.second_moment[cell], x)
+        known = (variance >= np.exp(WIDE[0])) & (variance <= np.exp(WIDE[-1]))
+        return jnp.where(known, weights * moment + biases, jnp.nan)
+
+    come = jax.lax.fori_loop(0, LAYERS, lambda _, v: after(v), jnp.full_like(q, q0))
+    reach = jnp.abs(come - q)
+    variances = jnp.exp(jnp.asarray(_grid()))
+
+    def look(i: Array, state: tuple[Array, Array]) -> tuple[Array, Array]:
+        nearer, least = state
+        there, distance = after(variances[i]), jnp.abs(variances[i] - q)
+        within = (distance <= reach) & (distance > ROUNDING * q)
+        nearer &= ~within | (jnp.abs(there - q) < distance)
+        return nearer, jnp.where(within, jnp.minimum(least, there), least)
+
+    next_reach = jnp.abs(after(come) - q)
+    first = ((next_reach < reach) | (reach <= ROUNDING * q), q)
+    nearer, least = jax.lax.fori_loop(0, variances.size, look, first)
+    return nearer & (q + reach <= np.exp(WIDE[-1])) & (least >= np.exp(WIDE[0]))
 
 
 def newton(

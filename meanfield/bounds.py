@@ -33,7 +33,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from meanfield._struct import elementwise, struct
+from meanfield._elementwise import elementwise
+from meanfield._struct import struct
 from meanfield.rootfind import Bracket, close_bracket, implicit
 from meanfield.typing import Array, ScalarLike
 

@@ -36,16 +36,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from meanfield._struct import (
-    NON_NEGATIVE,
-    POSITIVE,
-    concrete,
-    elements,
-    elementwise,
-    flattened,
-    in_blocks,
-    struct,
-)
+from meanfield._elementwise import NON_NEGATIVE, POSITIVE, elementwise
+from meanfield._struct import concrete, elements, flattened, on_host, struct
 from meanfield.activations.base import Activation, require_activation, require_single
 from meanfield.edge_batch import edges
 from meanfield.errors import MeanFieldError, Status, require
@@ -265,7 +257,7 @@ def _branches(phi: Activation, sigma_b: ScalarLike) -> CriticalPoint:
     wanted = float(jnp.square(sigma_b))
 
     def excess(t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        line, q = in_blocks(_along, phi, t), np.exp(t)
+        line, q = on_host(_along(phi, t)), np.exp(t)
         excess = (line.bias_variance - wanted) / q
         return excess, line.bias_slope - excess
 
@@ -283,7 +275,7 @@ def _branches(phi: Activation, sigma_b: ScalarLike) -> CriticalPoint:
     elif q and first.status == Status.OK:
         # One of them is `first`.
         q.remove(min(q, key=lambda x: abs(np.log(x / float(first.q)))))
-    rest = in_blocks(critical_point, phi, q)
+    rest = on_host(critical_point(phi, np.asarray(q)))
     rest = dataclasses.replace(rest, sigma_b=jnp.full(len(q), sigma_b))
     points = jax.tree.map(lambda x, xs: jnp.concatenate([x[None], xs]), first, rest)
     # Two branches that are close may lie before the first, or where it saw none.
@@ -340,16 +332,16 @@ def edge_curve(phi: Activation, q: ScalarLike | None = None) -> EdgeCurve:
         raise MeanFieldError(
             f"q of shape {grid.shape} is not legal; it must be a list of variances"
         )
-    curve = in_blocks(critical_point, phi, grid)
+    curve = on_host(critical_point(phi, grid))
     stable = (curve.status == Status.OK) & (jnp.abs(curve.slope) < 1 - STEADY)
-    line = in_blocks(_along, phi, CURVE_GRID)
+    line = on_host(_along(phi, CURVE_GRID))
 
     def turns(name: str) -> CriticalPoint:
         def marked(t: float) -> float:
-            return float(getattr(in_blocks(_along, phi, [t]), name)[0])
+            return float(getattr(on_host(_along(phi, t)), name))
 
         roots = sign_changes(marked, CURVE_GRID, getattr(line, name), VISIBLE)
-        return _existing(in_blocks(critical_point, phi, np.exp(roots)))
+        return _existing(on_host(critical_point(phi, np.exp(roots))))
 
     ends = _existing(edge_branches(phi, 0.0))
     return EdgeCurve(curve, stable, ends, turns("bias_slope"), turns("instability"))

@@ -19,7 +19,8 @@ References
 import jax
 import jax.numpy as jnp
 
-from meanfield._struct import POSITIVE, elementwise, struct
+from meanfield._elementwise import POSITIVE, elementwise
+from meanfield._struct import struct
 from meanfield.errors import MeanFieldError, Status
 from meanfield.fixedpoint import steady_state
 from meanfield.layers import Dense

@@ -17,7 +17,8 @@ References
 
 import jax.numpy as jnp
 
-from meanfield._struct import elementwise, struct
+from meanfield._elementwise import elementwise
+from meanfield._struct import struct
 from meanfield.errors import Status
 from meanfield.fixedpoint import ON_EDGE, CorrelationFixedPoint, SteadyState
 from meanfield.layers import Layer

@@ -33,7 +33,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from meanfield._struct import POSITIVE
+from meanfield._elementwise import POSITIVE
 from meanfield.activations import (
     Activation,
     Elu,

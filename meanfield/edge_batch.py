@@ -15,7 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from meanfield._struct import BLOCK, elementwise, struct
+from meanfield._elementwise import PIECE, elementwise
+from meanfield._struct import struct
 from meanfield.activations.base import Activation
 from meanfield.batch import newton
 from meanfield.chebyshev import locate, series, series_and_slope
@@ -137,11 +138,11 @@ def _of_family(one: Activation, width: np.ndarray, height: np.ndarray, sigma_b: 
 
     q = np.where(found, unit, 1.0)
     groups = np.unique(group_of(q))
-    if groups.size * BLOCK < q.size:
+    if groups.size * PIECE < q.size:
         table = table_of(one, moments=map(int, groups))
         mean, slope = in_pieces(lambda part: _read(table, part), q, length)
     else:
-        mean, slope = in_pieces(lambda part: _slopes(one, part), q, BLOCK)
+        mean, slope = in_pieces(lambda part: _slopes(one, part), q, PIECE)
     values = width**2 * q, (height / width) ** 2 * mean, slope / mean
     known = sure & np.isfinite(values).all(axis=0) & (values[1] > 0)
     status = np.where(found, Status.OK, Status.NO_SOLUTION).astype("int8")

@@ -50,7 +50,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from meanfield._struct import CORRELATION, POSITIVE, require_number
+from meanfield._elementwise import CORRELATION, POSITIVE
+from meanfield._struct import require_number
 from meanfield.errors import MeanFieldError, Status, require, unknown_name
 from meanfield.fixedpoint import steady_state
 from meanfield.layers import Covariance, Dense, Layer, Repeat, Serial

@@ -23,7 +23,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from meanfield._struct import POSITIVE, elementwise, struct
+from meanfield._elementwise import POSITIVE, elementwise
+from meanfield._struct import struct
 from meanfield.errors import Status
 from meanfield.gaussian import TINY
 from meanfield.layers import Layer

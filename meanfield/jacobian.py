@@ -18,7 +18,8 @@ References
 import jax.numpy as jnp
 import numpy as np
 
-from meanfield._struct import POSITIVE, elementwise, struct
+from meanfield._elementwise import POSITIVE, elementwise
+from meanfield._struct import struct
 from meanfield.errors import Status
 from meanfield.layers import Layer
 from meanfield.typing import Array, ScalarLike

@@ -39,15 +39,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from meanfield._struct import (
-    NON_NEGATIVE,
-    Domain,
-    concrete,
-    elementwise,
-    require_number,
-    static,
-    struct,
-)
+from meanfield._elementwise import NON_NEGATIVE, Domain, elementwise
+from meanfield._struct import concrete, require_number, static, struct
 from meanfield.activations.base import Activation, require_activation
 from meanfield.errors import MeanFieldError, require
 from meanfield.typing import Array, ScalarLike

@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from meanfield._struct import POSITIVE, concrete, flattened, pick
+from meanfield._elementwise import POSITIVE
+from meanfield._struct import concrete, flattened, pick
 from meanfield.batch import EACH, Settled, settle
 from meanfield.devices import chunk
 from meanfield.errors import require

@@ -16,7 +16,7 @@ References
 
 import numpy as np
 
-from meanfield._struct import CORRELATION, POSITIVE, elementwise
+from meanfield._elementwise import CORRELATION, POSITIVE, elementwise
 from meanfield.layers import Layer
 from meanfield.typing import Array, ScalarLike
 

@@ -9,7 +9,8 @@ import jax
 import numpy as np
 
 from meanfield import devices
-from meanfield._struct import BLOCK, is_vector, map_leaves, pick
+from meanfield._elementwise import PIECE
+from meanfield._struct import is_vector, map_leaves, pick
 from meanfield.errors import MeanFieldError
 
 Method = Literal["auto", "table", "quadrature"]
@@ -110,7 +111,7 @@ def completed(found: Any, sure: np.ndarray, solve: Callable[[Any], Any], record:
     left = np.flatnonzero(~sure)
     if not left.size:
         return found
-    solved = in_parallel(solve, pick(record, left), BLOCK)
+    solved = in_parallel(solve, pick(record, left), PIECE)
 
     def merged(known: Any, rest: Any) -> np.ndarray:
         values = np.array(known)

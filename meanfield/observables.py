@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from meanfield._elementwise import elementwise
 from meanfield.activations.base import Activation
 from meanfield.depth import DepthScales, scales
 from meanfield.errors import Status
@@ -20,7 +21,7 @@ from meanfield.layers import Dense
 from meanfield.registry import Registry
 from meanfield.table import Tabulated
 from meanfield.tabulation import Part
-from meanfield.typing import Array
+from meanfield.typing import Array, ScalarLike
 
 # Correlations at which a map is compared with the identity: cos of this many even angles.
 ANGLES = 17
@@ -121,11 +122,16 @@ def observable(
     return decorator
 
 
+@elementwise()
+def slope_kurtosis(phi: Activation, q: ScalarLike) -> Array:
+    """Return E φ'⁴/(E φ'²)² of pre-activations of variance q."""
+    return phi.slope_moment(q, 4) / phi.slope_moment(q, 2) ** 2
+
+
 @observable("μ₂/μ₁²", "ratio of the moments E φ'⁴ and (E φ'²)²")
 def moment_ratio(point: Point) -> Array:
     """Return E φ'⁴/(E φ'²)² at the fixed variance."""
-    phi, q = point.phi, point.q
-    return phi.slope_moment(q, 4) / phi.slope_moment(q, 2) ** 2
+    return slope_kurtosis(point.phi, point.q)
 
 
 @observable(

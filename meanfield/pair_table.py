@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from meanfield._struct import elementwise
+from meanfield._elementwise import elementwise
 from meanfield.activations.base import Activation
 from meanfield.activations.piecewise_linear import PiecewiseLinear
 from meanfield.activations.smooth import Sin

@@ -15,7 +15,8 @@ import numpy as np
 import xarray as xr
 from jax.typing import ArrayLike
 
-from meanfield._struct import NON_NEGATIVE, POSITIVE, elementwise, require_number
+from meanfield._elementwise import NON_NEGATIVE, POSITIVE, elementwise
+from meanfield._struct import require_number
 from meanfield.activations.base import Activation, require_single
 from meanfield.batch import EACH, Settled, settle
 from meanfield.criticality import edge_curve

@@ -22,7 +22,8 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.ndimage import binary_closing
 
-from meanfield._struct import elements, elementwise, in_blocks, struct
+from meanfield._elementwise import elementwise
+from meanfield._struct import elements, on_host, struct
 from meanfield.errors import Status
 from meanfield.fixedpoint import FAINTEST, ROUNDING
 from meanfield.layers import Layer
@@ -127,7 +128,7 @@ def _survey(layer: Layer) -> _Survey:
     def growth(t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return log(V/q) at log q = t, and its derivative."""
         q = np.exp(t)
-        variance, slope, _ = in_blocks(_look, layer, q)
+        variance, slope, _ = on_host(_look(layer, q))
         return np.log(variance) - t, q * slope / variance - 1
 
     values, _ = growth(GRID)
@@ -135,7 +136,7 @@ def _survey(layer: Layer) -> _Survey:
     inner = np.clip(values + GRID, -600.0, 600.0)
     roots = all_roots(growth, GRID, ROUNDING)
     places = [math.exp(root.at) for root in roots]
-    variances, slopes, chis = in_blocks(_look, layer, [0.0, FAINTEST, 1.0, *places])
+    variances, slopes, chis = on_host(_look(layer, np.array([0.0, FAINTEST, 1.0, *places])))
     linear = [(float(slope), float(chi)) for slope, chi in zip(slopes, chis, strict=True)]
     return _Survey(
         growth=np.where(np.abs(values) <= ROUNDING, 0.0, values),

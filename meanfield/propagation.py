@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from meanfield._struct import BLOCK, POSITIVE, concrete, elementwise, flattened, pick
+from meanfield._elementwise import PIECE, POSITIVE, elementwise
+from meanfield._struct import concrete, flattened, pick
 from meanfield.activations.base import Activation
 from meanfield.activations.piecewise_linear import PiecewiseLinear
 from meanfield.activations.smooth import Sin
@@ -154,7 +155,7 @@ def _one_by_one(layer: Dense, start: Covariance, depth: int) -> Covariance:
     found, left, done = _unknown(start, depth), np.arange(np.size(start.epsilon)), 0
     while done < depth and left.size:
         span = next(span for span in SPANS if span >= min(depth - done, SPANS[-1]))
-        path = in_parallel(lambda pair, span=span: _path(layer, pair, span), start, BLOCK)
+        path = in_parallel(lambda pair, span=span: _path(layer, pair, span), start, PIECE)
         _fill(found, left, path, done)
         start, done = jax.tree.map(lambda x: x[:, -1], path), done + span
         if done >= depth:

@@ -34,7 +34,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from meanfield._struct import NON_NEGATIVE, elementwise, struct
+from meanfield._elementwise import NON_NEGATIVE, elementwise
+from meanfield._struct import struct
 from meanfield.activations.base import Activation, derivative
 from meanfield.criticality import critical_point
 from meanfield.errors import Status

@@ -43,15 +43,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from meanfield._struct import (
-    POSITIVE,
-    concrete,
-    elementwise,
-    in_blocks,
-    require_number,
-    static,
-    struct,
-)
+from meanfield._elementwise import POSITIVE, elementwise
+from meanfield._struct import concrete, on_host, require_number, static, struct
 from meanfield.activations.base import Activation, require_single
 from meanfield.errors import MeanFieldError, require
 from meanfield.gaussian import line_rule
@@ -320,7 +313,7 @@ def universality_class(phi: Activation, ensemble: Ensemble = "orthogonal") -> Sp
     nowhere = (np.nan,) * 4
     if any(float(jump) for jump in phi.jumps()):
         return SpectralClass("none", "φ jumps: E φ'² is infinite", *nowhere)
-    law = in_blocks(_deviation, phi, VARIANCES)
+    law = on_host(_deviation(phi, VARIANCES))
     with np.errstate(invalid="ignore"):
         floor = np.where(law.core == 0, FAINT, RESOLVED)
         resolved = (law.variance >= floor) & np.isfinite(law.skewness) & np.isfinite(law.spread)

@@ -27,7 +27,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from meanfield._struct import POSITIVE, concrete, elementwise, require_number, static, struct
+from meanfield._elementwise import POSITIVE, elementwise
+from meanfield._struct import concrete, require_number, static, struct
 from meanfield.activations.piecewise import Linear
 from meanfield.activations.piecewise_linear import PiecewiseLinear
 from meanfield.errors import MeanFieldError, Status, require

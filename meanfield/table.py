@@ -36,8 +36,10 @@ Numbers = Array | np.ndarray
 EVEN_SIZES, EVEN_TOLERANCE = (64, 128), 1e-10
 # Where inputs are so near to each other, φ has one slope between them.
 NEAR = 3e-6
-# Ends of the cells of log q, for one Gaussian and for pairs.
-WIDE = np.linspace(np.log(1e-10), np.log(1e16), 61)
+# Ends of the cells of log q, for one Gaussian, closer where moments of most φ change their course,
+# and for pairs.
+FAR = np.linspace(np.log(1e-10), np.log(1e16), 61)
+WIDE = np.sort(np.append(FAR, (FAR[17:29] + FAR[18:30]) / 2))
 PAIRS = np.linspace(np.log(1e-6), np.log(1e4), 24)
 # Cells of θ for 0 <= c <= 1, which halve towards 0, where layers of width 1/√q are; and for all c.
 ACUTE = np.append(0.0, np.pi / 2 * 2.0 ** -np.arange(7, -1, -1))

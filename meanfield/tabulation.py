@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from meanfield._struct import BLOCK, elementwise
+from meanfield._elementwise import PIECE, elementwise
 from meanfield.activations.base import Activation, require_single
 from meanfield.activations.piecewise_linear import PiecewiseLinear
 from meanfield.chebyshev import TAIL, TERMS, nodes, transform
@@ -31,7 +31,7 @@ MOMENT_TOLERANCE, SLOPE_TOLERANCE, EDGE_TOLERANCE = 1e-12, 1e-11, 1e-11
 # What σb² is on the edge may be so wrong where it is only asked whether it is below another.
 ROUGH = 1e-3
 # Cells of one Gaussian are made by so many at a time: one call of quadrature.
-GROUP = BLOCK // TERMS
+GROUP = PIECE // TERMS
 GROUPS = (WIDE.size - 1) // GROUP
 # A bias variance of this part of q is rounded to 0 by quadrature.
 NOTHING = 1e-27

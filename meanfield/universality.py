@@ -26,7 +26,8 @@ import dataclasses
 import jax.numpy as jnp
 import numpy as np
 
-from meanfield._struct import elementwise, in_blocks
+from meanfield._elementwise import elementwise
+from meanfield._struct import on_host
 from meanfield.activations.base import Activation, require_single
 from meanfield.criticality import (
     CURVE_GRID,
@@ -74,7 +75,7 @@ def classify(phi: Activation) -> Verdict:
     """
     require_single(phi)
     smooth = not any(float(jump) for jump in (*phi.jumps(), *phi.slope_jumps()))
-    points = in_blocks(critical_point, phi, np.exp(CURVE_GRID))
+    points = on_host(critical_point(phi, np.exp(CURVE_GRID)))
     exists = np.asarray(points.status) == Status.OK
     if not exists.any():
         return Verdict("none", *NOWHERE, False, _why_no_edge(phi, points), smooth, None)
@@ -110,7 +111,7 @@ def classify(phi: Activation) -> Verdict:
 def _vanishes(phi: Activation, sigma_w: float) -> bool:
     """Return whether small variances fall at the start of the edge, σb = 0."""
     q = np.exp(CURVE_GRID)
-    growth = sigma_w**2 * in_blocks(_second_moment, phi, q) / q - 1
+    growth = sigma_w**2 * on_host(_second_moment(phi, q)) / q - 1
     visible = growth[np.abs(growth) > STEADY]
     return bool(visible.size and visible[0] < 0)
 

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 import meanfield as mf
-from meanfield._struct import elementwise
+from meanfield._elementwise import elementwise
 from meanfield.activations import activations
 
 REFERENCE = Path(__file__).parent / "reference"

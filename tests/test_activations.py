@@ -24,7 +24,8 @@ from problems import (
 )
 
 import meanfield as mf
-from meanfield._struct import elementwise, struct
+from meanfield._elementwise import elementwise
+from meanfield._struct import struct
 from meanfield.activations import activations
 from meanfield.activations.base import Activation
 from meanfield.activations.custom import find_kinks

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import meanfield as mf
-from meanfield._struct import elementwise
+from meanfield._elementwise import elementwise
 
 TANH = mf.activation("tanh")
 

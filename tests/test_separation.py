@@ -10,7 +10,7 @@ import pytest
 from mpmath import mp, mpf
 
 import meanfield as mf
-from meanfield._struct import elementwise
+from meanfield._elementwise import elementwise
 from meanfield.activations.base import Activation
 
 PHI = {

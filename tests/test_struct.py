@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from meanfield._struct import concrete, elementwise, static, struct
+from meanfield._elementwise import elementwise
+from meanfield._struct import concrete, static, struct
 
 
 @struct
@@ -129,10 +130,33 @@ def test_a_function_is_traced_once_for_all_values():
 
     for slope in (1.0, 2.0, 3):
         traced(Line(slope), 0.5)
-    assert len(count) == 1
     traced(Line(np.ones(4)), np.arange(4.0))
-    traced(Line(np.zeros(4)), np.ones(4))
-    assert len(count) == 2
+    traced(Line(2.0), np.ones((3, 100)))
+    assert len(count) == 1
+
+
+def test_vectors_are_cut_and_joined():
+    @elementwise()
+    def table(x, y):
+        return x + y, jnp.stack([x, y])
+
+    x, y = np.arange(1000.0), np.array([[1.0], [2.0]])
+    sums, pairs = table(x, y)
+    np.testing.assert_array_equal(sums, x + y)
+    assert pairs.shape == (2, 1000, 2)
+    np.testing.assert_array_equal(pairs[1, :, 0], x)
+    sums, pairs = table(np.zeros((0, 3)), 1.0)
+    assert sums.shape == (0, 3)
+    assert pairs.shape == (0, 3, 2)
+
+
+def test_known_numbers_among_traced_ones_are_constants():
+    @elementwise()
+    def square(x):
+        return x * x
+
+    assert jax.jit(lambda y: square(3.0) + square(y))(2.0) == 13
+    assert jax.grad(lambda y: square(3.0) * square(y))(2.0) == 36
 
 
 def test_an_array_is_differentiable_element_by_element():

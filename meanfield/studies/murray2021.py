@@ -23,7 +23,7 @@ import scipy.special
 import xarray as xr
 from jax.typing import ArrayLike
 
-from meanfield._struct import elementwise
+from meanfield._elementwise import elementwise
 from meanfield.activations import activation
 from meanfield.bounds import lambert_w, scaled_bounded
 from meanfield.criticality import critical_point, edge_of_chaos

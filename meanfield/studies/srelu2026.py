@@ -33,7 +33,7 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from meanfield._struct import elementwise
+from meanfield._elementwise import elementwise
 from meanfield.activations import Activation, activation, centre, mollify
 from meanfield.criticality import critical_point
 from meanfield.errors import check

@@ -12,7 +12,8 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from meanfield._struct import BLOCK, elementwise, pick
+from meanfield._elementwise import PIECE, elementwise
+from meanfield._struct import pick
 from meanfield.activations import activations
 from meanfield.activations.base import Activation
 from meanfield.criticality import PER_TABLE, CriticalPoint, edge_of_chaos
@@ -35,7 +36,7 @@ LOOK = 256
 
 def _length(size: int) -> int:
     """Return how many networks to look at at a time: a call costs what a few networks do."""
-    return LOOK if size >= LOOK else BLOCK
+    return LOOK if size >= LOOK else PIECE
 
 
 def activation_of(spec: SweepSpec, index: int, values: dict[str, Any]) -> Activation:
@@ -86,7 +87,7 @@ def _on_edge(spec: SweepSpec, phi: Activation, sigma_b: np.ndarray, table: bool)
         return edge_of_chaos(*points, "table" if table else "quadrature")
 
     size, points = sigma_b.size, (phi, sigma_b)
-    critical = solve(points) if table else in_parallel(solve, points, BLOCK)
+    critical = solve(points) if table else in_parallel(solve, points, PIECE)
     vanishes = (critical.status == Status.OK) & ~(critical.q > 0)
     status = np.where(vanishes, Status.VANISHES, critical.status)
     state = SteadyState(critical.q, critical.slope, jnp.ones(size), jnp.asarray(status))
@@ -99,7 +100,7 @@ def _on_edge(spec: SweepSpec, phi: Activation, sigma_b: np.ndarray, table: bool)
 
 
 def _by_quadrature(spec: SweepSpec, layer: Dense) -> Values:
-    return in_parallel(lambda layer: _solve(spec, layer), layer, BLOCK)
+    return in_parallel(lambda layer: _solve(spec, layer), layer, PIECE)
 
 
 def _solve(spec: SweepSpec, layer: Dense) -> dict[str, Array]:

@@ -1,0 +1,226 @@
+"""Functions of scalars that broadcast over arrays.
+
+`@elementwise` lets a function of scalars accept arrays: all numeric leaves of all arguments
+broadcast together, and each element is computed as if it were alone. A kernel is compiled for each
+kind of activation, not for each shape: it fills vectors of one length as far as they are needed.
+"""
+
+import functools
+import inspect
+import math
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, PartitionSpec
+
+from meanfield import devices
+from meanfield._struct import Whole, concrete, map_leaves, tracing
+from meanfield.errors import MeanFieldError, require
+
+# The length of vectors that kernels are compiled for; longer vectors are cut.
+LENGTH = 128
+# Elements that are worth a thread.
+PIECE = 32
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+Domain = tuple[Callable[[Any], Any], str]
+POSITIVE: Domain = (lambda x: np.isfinite(x) & (x > 0), "a finite number > 0")
+NON_NEGATIVE: Domain = (lambda x: np.isfinite(x) & (x >= 0), "a finite number >= 0")
+CORRELATION: Domain = (lambda x: np.abs(x) <= 1, "a correlation in [-1, 1]")
+
+
+def elementwise(*static_argnames: str, **domains: Domain) -> Callable[[F], F]:
+    """Compile a function of scalars and broadcast it over array arguments.
+
+    Elements are evaluated one after another, so that branches the values do not need
+    (`lax.cond`) cost nothing and memory does not grow with the batch; an accelerator takes some
+    at a time, and arrays that are cut between devices are evaluated where they are. `domains`
+    gives, for an argument, a test of its values and the words for what is legal; concrete values
+    outside raise `MeanFieldError`.
+    """
+
+    def decorator(function: F) -> F:
+        signature = inspect.signature(function)
+        first = jax.jit(_named(_first, function), static_argnums=0)
+        every = jax.jit(_named(_every, function), static_argnums=(0, 1, 2))
+
+        def checked(*args: Any, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
+            bound = signature.bind(*args, **kwargs)
+            bound.apply_defaults()
+            for name, value in bound.arguments.items():
+                if isinstance(value, str) and name not in static_argnames:
+                    raise MeanFieldError(
+                        f"{name} = {value!r} is not legal; it must not be text "
+                        "(activation(name) makes an activation)"
+                    )
+                if isinstance(value, list | tuple) and name not in static_argnames:
+                    bound.arguments[name] = np.asarray(value, dtype=float)
+            try:
+                np.broadcast_shapes(*_shapes(_numbers(bound.arguments)[0]))
+            except ValueError as error:
+                raise MeanFieldError(f"arguments of {function.__name__}: {error}") from error
+            for name, (check, legal) in domains.items():
+                value = bound.arguments[name]
+                if concrete(value):
+                    require(check(np.asarray(value, dtype=float)), name, value, legal)
+            fixed = tuple((k, v) for k, v in bound.arguments.items() if k in static_argnames)
+            dynamic = {k: v for k, v in bound.arguments.items() if k not in static_argnames}
+            devices.require_precision()
+            return fixed, dynamic
+
+        @functools.wraps(function)
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            fixed, dynamic = checked(*args, **kwargs)
+            leaves = jax.tree.leaves(dynamic)
+            mesh, lanes = devices.mesh_of(*leaves), devices.lanes()
+            if mesh is None and lanes is None and concrete(*leaves) and not tracing():
+                return _in_pieces(functools.partial(first, fixed), dynamic)
+            dynamic = jax.tree.map(lambda x: jnp.asarray(x, dtype=float), dynamic)
+            if mesh is not None:
+                dynamic = jax.tree.map(lambda x: devices.moved(x, mesh), dynamic)
+            return every(fixed, mesh, lanes, dynamic)
+
+        def compile_for(*args: Any, **kwargs: Any) -> None:
+            fixed, dynamic = checked(*args, **kwargs)
+            vectors = map_leaves(lambda x: x if isinstance(x, Whole) else np.zeros(LENGTH), dynamic)
+            first.lower(fixed, 0, vectors).compile()
+
+        wrapper.compile_for = compile_for  # pyright: ignore[reportAttributeAccessIssue]
+        return wrapper  # pyright: ignore[reportReturnType]
+
+    return decorator
+
+
+def compile_together(calls: dict[Any, tuple[Any, ...]]) -> None:
+    """Compile `elementwise` functions for single numbers like some, side by side; run none."""
+    with ThreadPoolExecutor(len(calls)) as pool:
+        for done in [pool.submit(call.compile_for, *args) for call, args in calls.items()]:
+            done.result()
+
+
+def _named(kernel: Callable[..., Any], function: Callable[..., Any]) -> Any:
+    """Return the kernel of a function under its name: logs and profiles tell kernels apart."""
+    named = functools.partial(kernel, function)
+    named.__name__ = function.__name__  # pyright: ignore[reportAttributeAccessIssue]
+    return named
+
+
+def _numbers(tree: Any) -> tuple[list[Any], Any]:
+    """Return the leaves of a tree, `Whole` records among them, and its structure."""
+    return jax.tree.flatten(tree, is_leaf=lambda x: isinstance(x, Whole))
+
+
+def _shapes(leaves: list[Any]) -> list[tuple[int, ...]]:
+    return [np.shape(leaf) for leaf in leaves if not isinstance(leaf, Whole)]
+
+
+def _scalar(function: Callable[..., Any], fixed: Any, dynamic: Any) -> Callable[[Any, Any], Any]:
+    """Return the function of one element's numbers, and of what goes with all elements."""
+    leaves, tree = _numbers(dynamic)
+
+    def one(values: list[Any], whole: list[Any]) -> Any:
+        numbers, others = iter(values), iter(whole)
+        parts = [next(others if isinstance(x, Whole) else numbers) for x in leaves]
+        return function(**jax.tree.unflatten(tree, parts), **dict(fixed))
+
+    return one
+
+
+def _split(dynamic: Any) -> tuple[list[Any], list[Any]]:
+    """Return the numbers among some arguments, and what goes with all elements."""
+    leaves = _numbers(dynamic)[0]
+    numbers = [leaf for leaf in leaves if not isinstance(leaf, Whole)]
+    return numbers, [leaf for leaf in leaves if isinstance(leaf, Whole)]
+
+
+def _in_pieces(kernel: Callable[..., Any], dynamic: Any) -> Any:
+    """Return a function of concrete arrays by calls with vectors of one length."""
+    shape = np.broadcast_shapes(*_shapes(_numbers(dynamic)[0]))
+    size = math.prod(shape)
+
+    def flat(leaf: Any) -> Any:
+        if isinstance(leaf, Whole):
+            return leaf
+        vector = np.zeros(-(-max(size, 1) // LENGTH) * LENGTH)
+        vector[:size] = np.broadcast_to(np.asarray(leaf, dtype=float), shape).reshape(-1)
+        return vector
+
+    def piece(leaf: Any, start: int) -> Any:
+        return leaf if isinstance(leaf, Whole) else leaf[start : start + LENGTH]
+
+    vectors = map_leaves(flat, dynamic)
+    parts = [
+        kernel(min(size - start, LENGTH), map_leaves(lambda x, at=start: piece(x, at), vectors))
+        for start in range(0, max(size, 1), LENGTH)
+    ]
+
+    def whole(*xs: Any) -> Any:
+        # By numpy: to cut arrays would be compiled for each shape.
+        values = np.asarray(xs[0]) if len(xs) == 1 else np.concatenate(xs)
+        return jnp.asarray(values[:size].reshape(shape + values.shape[1:]))
+
+    return jax.tree.map(whole, *parts)
+
+
+def _first(function: Callable[..., Any], fixed: Any, count: Any, dynamic: Any) -> Any:
+    """Return a function of the first `count` elements of some vectors."""
+    numbers, whole = _split(dynamic)
+    one = jax.jit(_scalar(function, fixed, dynamic))
+    kinds = jax.eval_shape(one, [number[0] for number in numbers], whole)
+    empty = jax.tree.map(lambda x: jnp.zeros((LENGTH, *x.shape), x.dtype), kinds)
+
+    def fill(i: Any, filled: Any) -> Any:
+        at = [jax.lax.dynamic_index_in_dim(number, i, keepdims=False) for number in numbers]
+        put = jax.lax.dynamic_update_index_in_dim
+        return jax.tree.map(lambda all_, x: put(all_, x, i, 0), filled, one(at, whole))
+
+    return jax.lax.fori_loop(0, count, fill, empty)
+
+
+def _every(
+    function: Callable[..., Any], fixed: Any, mesh: Mesh | None, lanes: int | None, dynamic: Any
+) -> Any:
+    """Return a function of all elements of arrays, in vectors of `lanes` elements if given."""
+    numbers, whole = _split(dynamic)
+    one = _scalar(function, fixed, dynamic)
+    shape = jnp.broadcast_shapes(*map(np.shape, numbers))
+
+    def each(values: list[Any], whole: list[Any]) -> Any:
+        return jax.lax.map(lambda element: one(element, whole), values, batch_size=lanes)
+
+    if shape == ():
+        return one(numbers, whole)
+    flat = [jnp.broadcast_to(number, shape).ravel() for number in numbers]
+    out = _cut(each, mesh)(flat, whole)
+    return jax.tree.map(lambda x: x.reshape(shape + x.shape[1:]), out)
+
+
+def _cut(each: Callable[[Any, Any], Any], mesh: Mesh | None) -> Callable[[Any, Any], Any]:
+    """Return a function of vectors and of what goes with all elements, which runs on all devices.
+
+    Each device takes its part of the vectors, filled up to a common length.
+    """
+    if mesh is None:
+        return each
+    elements, everywhere = PartitionSpec(mesh.axis_names), PartitionSpec()
+    # Loops start from constants, which are the same everywhere: what varies is not checked.
+    parts = jax.shard_map(
+        each,
+        mesh=mesh,
+        in_specs=(elements, everywhere),
+        out_specs=elements,
+        check_vma=False,
+    )
+
+    def whole(vectors: list[Any], others: Any) -> Any:
+        size = vectors[0].size
+        places = np.arange(-(-size // mesh.size) * mesh.size) % size
+        out = parts([vector[places] for vector in vectors], others)
+        return jax.tree.map(lambda x: x[:size], out)
+
+    return whole
