@@ -72,7 +72,7 @@ _HOMES = {
         "universality_class",
     ),
     "ensemble": ("Comparison", "Simulation", "compare_with_theory", "simulate"),
-    "sweep": ("load_config", "open_results", "run_sweep"),
+    "sweep": ("export_results", "load_config", "open_results", "run_sweep"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 _MODULES = ("activations", "bounds", "plots")

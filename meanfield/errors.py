@@ -39,6 +39,7 @@ class Status(enum.IntEnum):
     DIVERGES = 5
     VANISHES = 6
     OUT_OF_DOMAIN = 7
+    FAILED = 8
 
     @property
     def message(self) -> str:
@@ -57,6 +58,7 @@ _MESSAGES = {
     Status.DIVERGES: "the variance grows without bound: lower sigma_w",
     Status.VANISHES: "the variance decays to zero: raise sigma_w or sigma_b",
     Status.OUT_OF_DOMAIN: "a parameter is outside the activation's domain",
+    Status.FAILED: "an error was raised: `meanfield status` shows it, `--retry-failed` tries again",
 }
 
 

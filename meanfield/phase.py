@@ -27,7 +27,7 @@ from meanfield.fixedpoint import steady_state
 from meanfield.layers import Dense
 from meanfield.method import Method, completed, in_parallel, uses_table
 from meanfield.observables import Point, observables
-from meanfield.sweep.engine import STATE, attributes
+from meanfield.sweep.grid import STATE, attributes
 from meanfield.sweep.store import status_attributes
 from meanfield.tabulation import NO_PAIRS, has_pairs, tabulate
 from meanfield.typing import Array

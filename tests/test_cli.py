@@ -201,6 +201,53 @@ def test_sweep_figure_and_reproduce(tmp_path):
     assert (tmp_path / "drawn" / "murray2021-9.png").stat().st_size > 1000
 
 
+def test_sweep_status_and_export(tmp_path):
+    config = tmp_path / "small.toml"
+    config.write_text(SMALL, encoding="utf-8")
+    out, store = tmp_path / "out", tmp_path / "out" / "small.zarr"
+    result = run("sweep", config, "--out", out)
+    assert "small: 4 points, 9 variables, 292 B" in result.stderr
+    result = run("status", store, "--json")
+    record = json.loads(result.stdout)
+    assert (record["points"], record["done"], record["ok"], record["left"]) == (4, 4, 4, 0)
+    assert not record["running"]
+    assert "small.zarr: finished" in run("status", store).stdout
+    chunk = next(file for file in (store / "status" / "c").rglob("*") if file.is_file())
+    chunk.unlink()
+    result = run("status", store)
+    assert "small.zarr: not running" in result.stdout
+    result = run("sweep", config, "--out", out)
+    assert result.exit_code == 0, result.output
+    result = run("export", store, "--to", "csv")
+    assert result.exit_code == 0, result.output
+    assert len((out / "small.csv").read_text().splitlines()) == 6
+    config.write_text(SMALL.replace('["shtanh"]', '["ssaw"]'), encoding="utf-8")
+    result = run("sweep", config, "--out", out, "--overwrite")
+    assert result.exit_code == 0, result.output
+
+
+def test_chunks_that_fail_are_told(tmp_path, monkeypatch):
+    from meanfield.sweep import grid
+
+    def broken(*_):
+        raise ArithmeticError("out of luck")
+
+    config = tmp_path / "small.toml"
+    config.write_text(SMALL, encoding="utf-8")
+    out, store = tmp_path / "out", tmp_path / "out" / "small.zarr"
+    monkeypatch.setattr(grid, "evaluate", broken)
+    result = run("sweep", config, "--out", out)
+    monkeypatch.undo()
+    assert result.exit_code == 1
+    assert "4 points FAILED" in result.stdout
+    assert "ArithmeticError: out of luck" in result.stderr
+    assert "out of luck" in run("status", store).stdout
+    assert run("sweep", config, "--out", out).exit_code == 1
+    result = run("sweep", config, "--out", out, "--retry-failed")
+    assert result.exit_code == 0, result.output
+    assert "4 points OK" in result.stdout
+
+
 def test_reproduce_reports_the_theorem_and_a_violation_fails(tmp_path, monkeypatch):
     config = tmp_path / "small.toml"
     config.write_text(

@@ -31,6 +31,7 @@ def test_codes_are_stable_for_files():
         "DIVERGES": 5,
         "VANISHES": 6,
         "OUT_OF_DOMAIN": 7,
+        "FAILED": 8,
     }
 
 

@@ -22,6 +22,7 @@ from meanfield.cli.options import (
     JsonOption,
     KeepOption,
     MethodOption,
+    OutOption,
     ParamOption,
     PlotOption,
     Q0Option,
@@ -36,16 +37,15 @@ from meanfield.cli.output import (
     observable_rows,
     progress,
     report_check,
-    summarise,
 )
 from meanfield.cli.point import point
 from meanfield.cli.simulate import simulate
 from meanfield.cli.spectrum import spectrum
+from meanfield.cli.sweep import compute, export, status, sweep
 
 if TYPE_CHECKING:
     import xarray as xr
 
-    from meanfield.sweep import SweepSpec
 
 app = typer.Typer(
     name="meanfield",
@@ -57,8 +57,6 @@ app = typer.Typer(
 )
 
 KINDS = ("activations", "observables", "figures", "configs")
-
-OutOption = Annotated[Path, typer.Option("--out", "-o", help="Directory to write into.")]
 
 
 def main() -> None:
@@ -178,49 +176,9 @@ def edge(
     emit(record, as_json, f"{activation}: {status.message}{unstable}")
 
 
-@app.command()
-def sweep(
-    config: Annotated[str, typer.Argument(help="A TOML file, or a name from `list configs`.")],
-    out: OutOption = Path("results"),
-    method: Annotated[
-        str | None, typer.Option("--method", help="table, quadrature or auto, not that of CONFIG.")
-    ] = None,
-) -> None:
-    """Compute a sweep into OUT/NAME.zarr; an interrupted one is gone on with."""
-    from meanfield.method import require_method
-    from meanfield.sweep import load_config
-
-    spec = load_config(config)
-    if method is not None:
-        spec = spec.model_copy(update={"method": require_method(method)})
-    path, dataset = _run(spec, out)
-    summarise(dataset)
-    print(f"wrote {path}")
-
-
-def _run(spec: "SweepSpec", out: Path) -> tuple[Path, "xr.Dataset"]:
-    from meanfield.errors import MeanFieldError
-    from meanfield.plots import figures
-    from meanfield.studies import checks
-    from meanfield.sweep import open_results, run_sweep
-    from meanfield.sweep.engine import STATE
-
-    try:
-        needs = [(f"check {n}", checks[n].needs) for n in spec.checks]
-        drawn = [figures[n] for n in spec.figures]
-    except MeanFieldError as error:
-        raise MeanFieldError(f"{spec.name}.toml: {error}") from error
-    needs += [(f"figure {f.name}", f.needs) for f in drawn if f.data is None]
-    known = {*spec.axes, *spec.observables, *STATE, "activation", "status"}
-    for what, names in needs:
-        missing = [name for name in names if name not in known]
-        if missing:
-            raise MeanFieldError(
-                f"{spec.name}.toml: {what} needs {', '.join(missing)} among axes and observables"
-            )
-    with progress(spec.title or spec.name, "points") as report:
-        path = run_sweep(spec, out, report)
-    return path, open_results(path)
+app.command()(sweep)
+app.command()(status)
+app.command()(export)
 
 
 @app.command()
@@ -271,7 +229,7 @@ def figure(
     elif record.data is not None:
         dataset = record.data()
     else:
-        dataset = _run(load_config(record.dataset), Path("results"))[1]
+        dataset = open_results(compute(load_config(record.dataset), Path("results")))
     for path in _draw(record, dataset, out):
         print(f"wrote {path}")
 
@@ -302,13 +260,13 @@ def reproduce(
     """Run a sweep, draw its figures and check its claims; exit code 1 if one is violated."""
     from meanfield.plots import figures
     from meanfield.studies import checks
-    from meanfield.sweep import load_config
+    from meanfield.sweep import load_config, open_results
 
     spec = load_config(name)
     _check_writable(out)
-    path, dataset = _run(spec, out)
+    path = compute(spec, out)
     print(f"wrote {path}")
-    summarise(dataset)
+    dataset = open_results(path)
     if spec.figures:
         with progress(spec.title or spec.name, "figures") as report:
             for done, figure_name in enumerate(spec.figures):

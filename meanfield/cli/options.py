@@ -31,3 +31,5 @@ Q0Option = Annotated[float, typer.Option("--q0", help="Variance that the first l
 PlotOption = Annotated[
     Path | None, typer.Option("--plot", help="Draw it into this .png, .pdf or .svg file.")
 ]
+OutOption = Annotated[Path, typer.Option("--out", "-o", help="Directory to write into.")]
+StoreArgument = Annotated[Path, typer.Argument(help="The .zarr that a sweep wrote.")]

@@ -6,12 +6,9 @@ import math
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from meanfield.errors import MeanFieldError
-
-if TYPE_CHECKING:
-    import xarray as xr
 
 # What a drawing may be saved as.
 FORMATS = (".png", ".pdf", ".svg")
@@ -110,37 +107,44 @@ def config_rows() -> Rows:
 
 @contextlib.contextmanager
 def progress(title: str, unit: str) -> Iterator[Any]:
-    """Report progress on stderr: a bar on a terminal, else a line every tenth of the way."""
-    if sys.stderr.isatty():
-        from rich.console import Console
-        from rich.progress import Progress
+    """Report progress on stderr: a bar on a terminal, else a line every tenth of the way.
 
-        with Progress(console=Console(stderr=True)) as progress:
-            task = progress.add_task(title)
-            yield lambda done, total: progress.update(task, completed=done, total=total)
+    What is yielded is called with how much is done, with the total, and with words that follow.
+    """
+    if sys.stderr.isatty():
+        from rich import progress as bars
+        from rich.console import Console
+
+        columns = (
+            bars.TextColumn("{task.description}"),
+            bars.BarColumn(),
+            bars.MofNCompleteColumn(),
+            bars.TextColumn(unit),
+            bars.TextColumn("{task.fields[rate]}"),
+            bars.TimeRemainingColumn(),
+            bars.TextColumn("[red]{task.fields[note]}"),
+        )
+        with bars.Progress(*columns, console=Console(stderr=True)) as bar:
+            task = bar.add_task(title, rate="", note="")
+
+            def show(done: int, total: int, note: str = "") -> None:
+                speed = bar.tasks[task].speed
+                rate = f"{speed:.3g}/s" if speed else ""
+                bar.update(task, completed=done, total=total, rate=rate, note=note)
+
+            yield show
         return
     reached = -1
 
-    def report(done: int, total: int) -> None:
+    def report(done: int, total: int, note: str = "") -> None:
         nonlocal reached
         tenth = 10 * done // total
         if tenth > reached:
             reached = tenth
-            print(f"{title}: {done} of {total} {unit}", file=sys.stderr, flush=True)
+            words = f", {note}" if note else ""
+            print(f"{title}: {done} of {total} {unit}{words}", file=sys.stderr, flush=True)
 
     yield report
-
-
-def summarise(dataset: "xr.Dataset") -> None:
-    """Print how many points of a dataset have which status."""
-    import numpy as np
-
-    from meanfield.errors import Status
-
-    codes, counts = np.unique(dataset["status"].values, return_counts=True)
-    for code, count in zip(codes, counts, strict=True):
-        status = Status(int(code))
-        print(f"{count} points {status.name}: {status.message}")
 
 
 def report_check(name: str, verdict: Any) -> bool:

@@ -8,7 +8,9 @@ from meanfield.cli.inputs import load_activation, shown_params
 from meanfield.cli.output import check_drawing, check_place, emit
 from meanfield.errors import MeanFieldError, Status
 from meanfield.phase import phase_diagram, with_edge
-from meanfield.sweep.spec import MAX_GRID
+
+# A diagram of more points is not held in memory.
+MOST = 10_000_000
 
 
 def phase_command(
@@ -27,10 +29,10 @@ def phase_command(
     phi = load_activation(activation, param)
     axes = [_axis("--sigma-w", sigma_w), _axis("--sigma-b", sigma_b)]
     size = axes[0].size * axes[1].size
-    if size > MAX_GRID:
+    if size > MOST:
         raise MeanFieldError(
             f"--sigma-w {sigma_w} and --sigma-b {sigma_b} make {size} points; "
-            f"at most {MAX_GRID} are legal"
+            f"at most {MOST} are legal here; `meanfield sweep` keeps larger grids on disk"
         )
     if plot:
         check_drawing(plot)

@@ -20,6 +20,8 @@ from meanfield.errors import MeanFieldError
 from meanfield.plots import style
 from meanfield.registry import Registry
 
+# Points of an axis that a drawing can show.
+MOST = 1000
 Draw = Callable[[xr.Dataset], Drawing]
 
 PNG_DPI = 200
@@ -103,9 +105,11 @@ def study(paper: str, function: str) -> Callable[..., xr.Dataset]:
 def draw(name: str, dataset: xr.Dataset) -> Drawing:
     """Return the registered figure `name`, drawn from `dataset`.
 
+    Of an axis of more than `MOST` points every so manieth is drawn, and read from disk.
     Raises `MeanFieldError` for an unknown figure, or for a dataset without what it shows.
     """
-    return figures[name].draw(dataset)
+    steps = {dim: slice(None, None, -(-size // MOST)) for dim, size in dataset.sizes.items()}
+    return figures[name].draw(dataset.isel(steps))
 
 
 def save(fig: Drawing, directory: str | os.PathLike[str], name: str) -> list[Path]:

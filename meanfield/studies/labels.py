@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from meanfield.sweep.engine import attributes
+from meanfield.sweep.grid import attributes
 
 # (dims, values, symbol, long name)
 Entry = tuple[Any, Any, str, str]

@@ -5,7 +5,7 @@ import xarray as xr
 
 from meanfield.ensemble import Comparison, Simulation
 from meanfield.studies.labels import variable
-from meanfield.sweep.engine import attributes
+from meanfield.sweep.grid import attributes
 
 VARIABLES = {
     "theory": ("theory", "value in the limit of infinite widths"),

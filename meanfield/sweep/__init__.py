@@ -1,7 +1,15 @@
 """Grids of networks: a TOML config becomes a labelled dataset on disk."""
 
 from meanfield.sweep.engine import run_sweep
+from meanfield.sweep.export import export_results
 from meanfield.sweep.spec import SweepSpec, config_names, load_config
 from meanfield.sweep.store import open_results
 
-__all__ = ["SweepSpec", "config_names", "load_config", "open_results", "run_sweep"]
+__all__ = [
+    "SweepSpec",
+    "config_names",
+    "export_results",
+    "load_config",
+    "open_results",
+    "run_sweep",
+]

@@ -40,9 +40,9 @@ from meanfield.observables import observables
 
 WEIGHT_AXES = ("sigma_w", "weight_variance")
 BIAS_AXES = ("sigma_b", "bias_variance")
-# A longer axis, or a larger grid, is a slip of the pen.
+# A longer axis, or a grid that no disk holds, is a slip of the pen.
 MAX_POINTS = 100_000
-MAX_GRID = 10_000_000
+MAX_GRID = 10**12
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
 

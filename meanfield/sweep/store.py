@@ -1,15 +1,19 @@
 """Datasets on disk: a Zarr store that is written chunk by chunk and can be resumed.
 
-One task owns one chunk of every variable, and writes `status` last. A chunk whose status is
-0 (PENDING) has not been finished, whatever else of it is on disk; that array alone says what
-is left to do. Nothing in a store depends on when it was written: a rerun is byte-identical.
+One task owns one chunk of every variable, and writes `status` last: a chunk without a file of
+`status` has not been finished, whatever else of it is on disk, and those files alone say what is
+left to do. Chunks are not compressed and carry a checksum. So all files of a variable are of one
+size, one that was cut short is seen without reading it, and other damage is found by whoever
+reads it. Nothing in a store depends on when it was written: a rerun is byte-identical.
 """
 
 import dataclasses
 import json
+import math
 import os
+import shutil
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +21,7 @@ import numpy as np
 import xarray as xr
 import zarr
 import zarr.errors
+from zarr.codecs import Crc32cCodec
 
 from meanfield.errors import MeanFieldError, MeanFieldWarning, Status
 
@@ -27,6 +32,12 @@ SPEC_KEY = "spec"
 VERSIONS_KEY = "versions"
 COORDS_KEY = "coordinate_names"
 VARIABLES_KEY = "variable_names"
+# Bytes of a checksum.
+CHECKSUM = 4
+# Points whose status is read at a time.
+READ = 2**26
+# Beside the chunks of `status`: what the chunks that failed said.
+FAILURES = "failures"
 
 
 def status_attributes() -> dict[str, Any]:
@@ -50,8 +61,165 @@ class Layout:
     shape: tuple[int, ...]
     chunks: tuple[int, ...]
 
+    @property
+    def bytes(self) -> int:
+        """What the finished store takes on disk."""
+        cells = math.prod(-(-n // c) * c for n, c in zip(self.shape, self.chunks, strict=True))
+        return cells * (8 * len(self.variables) + 1)
 
-def create_store(path: Path, layout: Layout, attrs: dict[str, Any]) -> zarr.Group:
+
+class Store:
+    """A sweep on disk. Its chunks are numbered row by row."""
+
+    def __init__(self, path: Path, mode: str) -> None:
+        self.path = path
+        self.root = _open_group(path, mode)
+        try:
+            status = self._array("status")
+            names: Any = self.root.attrs[VARIABLES_KEY]
+            self.names = [str(name) for name in names]
+        except UNREADABLE as error:
+            raise MeanFieldError(f"{path} is damaged; --overwrite starts it anew") from error
+        self.shape, self.chunks = status.shape, status.chunks
+        self.counts = tuple(-(-n // c) for n, c in zip(self.shape, self.chunks, strict=True))
+
+    def _array(self, name: str) -> zarr.Array:
+        # A chunk of NaN is stored too: what has no file is not there.
+        with zarr.config.set({"array.write_empty_chunks": True}):
+            array = self.root[name]
+        assert isinstance(array, zarr.Array)
+        return array
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """How many points each chunk has."""
+        sizes = np.ones((), int)
+        for n, c, count in zip(self.shape, self.chunks, self.counts, strict=True):
+            along = np.minimum(c, n - c * np.arange(count))
+            sizes = np.multiply.outer(sizes, along)
+        return sizes.ravel()
+
+    def region(self, number: int) -> tuple[slice, ...]:
+        """Return where a chunk lies."""
+        place = np.unravel_index(number, self.counts) if self.counts else ()
+        return tuple(
+            slice(int(i) * c, min(int(i) * c + c, n))
+            for i, c, n in zip(place, self.chunks, self.shape, strict=True)
+        )
+
+    def finished(self) -> np.ndarray:
+        """Return which chunks are there in every variable, by the sizes of their files."""
+        whole = np.ones(math.prod(self.counts), bool)
+        for name in self.names:
+            length = math.prod(self.chunks) * self._array(name).dtype.itemsize + CHECKSUM
+            there = np.zeros(whole.size, bool)
+            for number, size in _files(self.path / name / "c", self.counts):
+                there[number] = size == length
+            whole &= there
+        return whole
+
+    def write(self, number: int, values: Mapping[str, np.ndarray]) -> None:
+        """Write one chunk of every variable, status last.
+
+        Raises `MeanFieldError` where that is not possible.
+        """
+        region = self.region(number)
+        try:
+            for name in self.names:
+                self._array(name)[region] = values[name]
+        except OSError as error:
+            raise MeanFieldError(
+                f"{self.path} cannot be written: {error.strerror or error}; what is there is kept, "
+                "and the same sweep goes on from there"
+            ) from error
+
+    def fail(self, number: int, message: str) -> None:
+        """Record that a chunk has no answer, and why: its points are NaN, their status FAILED."""
+        shape = tuple(part.stop - part.start for part in self.region(number))
+        place = self.path / "status" / FAILURES
+        try:
+            place.mkdir(exist_ok=True)
+            (place / f"{number}.txt").write_text(message, encoding="utf-8")
+        except OSError as error:
+            raise MeanFieldError(f"{place} cannot be written: {error.strerror}") from error
+        values = {name: np.full(shape, np.nan) for name in self.names if name != "status"}
+        self.write(number, values | {"status": np.full(shape, Status.FAILED, "int8")})
+
+    def failures(self) -> dict[int, str]:
+        """Return the messages of the chunks that failed."""
+        files = (self.path / "status" / FAILURES).glob("*.txt")
+        return {int(file.stem): file.read_text(encoding="utf-8") for file in sorted(files)}
+
+    def forget(self, numbers: Iterable[int]) -> None:
+        """Make chunks pending again."""
+        for number in numbers:
+            place = np.unravel_index(number, self.counts) if self.counts else ()
+            self.path.joinpath("status", "c", *map(str, place)).unlink(missing_ok=True)
+            (self.path / "status" / FAILURES / f"{number}.txt").unlink(missing_ok=True)
+        place = self.path / "status" / FAILURES
+        if place.is_dir() and not any(place.iterdir()):
+            place.rmdir()
+
+    def tally(self) -> dict[Status, int]:
+        """Return how many points have which status; of a large store, a part is read at a time."""
+        status = self._array("status")
+        counts = np.zeros(max(Status) + 1, int)
+        rows = self.shape[0] if self.shape else 1
+        each = math.prod(self.shape[1:])
+        step = max(1, READ // each)
+        if self.shape:
+            step = -(-step // self.chunks[0]) * self.chunks[0]
+        for start in range(0, rows, step):
+            part = np.asarray(status[start : start + step] if self.shape else status[...])
+            counts += np.bincount(part.ravel(), minlength=counts.size)
+        return {code: int(counts[code]) for code in Status if counts[code]}
+
+    def times(self) -> np.ndarray:
+        """Return when chunks were finished, in seconds, ascending."""
+        folder = self.path / "status" / "c"
+        files = [file for file in folder.rglob("*") if file.is_file()] if self.counts else [folder]
+        return np.sort([file.stat().st_mtime for file in files if file.exists()])
+
+    def sweep_out(self) -> None:
+        """Delete what a killed writer left of a file."""
+        for orphan in self.path.rglob("*.partial"):
+            orphan.unlink(missing_ok=True)
+
+
+def _files(folder: Path, counts: tuple[int, ...]) -> Iterator[tuple[int, int]]:
+    """Yield the numbers of the chunks that have a file, and its size."""
+    if not counts:
+        if folder.is_file():
+            yield 0, folder.stat().st_size
+        return
+    steps = [math.prod(counts[axis + 1 :]) for axis in range(len(counts))]
+
+    def walk(folder: str, axis: int, before: int) -> Iterator[tuple[int, int]]:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if not entry.name.isdecimal():
+                    continue
+                number = before + int(entry.name) * steps[axis]
+                if axis + 1 < len(counts):
+                    yield from walk(entry.path, axis + 1, number)
+                else:
+                    yield number, entry.stat().st_size
+
+    if folder.is_dir():
+        yield from walk(str(folder), 0, 0)
+
+
+def require_room(path: Path, layout: Layout) -> None:
+    """Raise `MeanFieldError` where the disk has no room for a store."""
+    folder = next(folder for folder in path.absolute().parents if folder.exists())
+    free = shutil.disk_usage(folder).free
+    if layout.bytes > free:
+        raise MeanFieldError(
+            f"{path} would take {layout.bytes / 1e9:.3g} GB, and there are {free / 1e9:.3g} GB"
+        )
+
+
+def create_store(path: Path, layout: Layout, attrs: dict[str, Any]) -> Store:
     """Create a store of float64 variables and an int8 `status`, all of them pending.
 
     Raises `MeanFieldError` where the path cannot be written.
@@ -81,6 +249,7 @@ def create_store(path: Path, layout: Layout, attrs: dict[str, Any]) -> zarr.Grou
                 shape=layout.shape,
                 dtype=dtype,
                 chunks=layout.chunks,
+                compressors=[Crc32cCodec()],
                 fill_value=fill_value,
                 dimension_names=layout.dims,
                 attributes=described[name],
@@ -88,63 +257,79 @@ def create_store(path: Path, layout: Layout, attrs: dict[str, Any]) -> zarr.Grou
         building.rename(path)
     except OSError as error:
         raise MeanFieldError(f"{path} cannot be written: {error.strerror or error}") from error
-    return zarr.open_group(path, mode="r+", zarr_format=3)
+    return Store(path, "r+")
 
 
-def resume_store(path: Path, spec: str, versions: str) -> zarr.Group:
+def resume_store(path: Path, spec: str, versions: str) -> Store:
     """Open an existing store to go on with it; it must hold the same sweep by the same versions.
 
-    Raises `MeanFieldError` where it does not.
+    Raises `MeanFieldError` where it does not, with what differs.
     """
-    root = _open_group(path, "r+")
-    if root.attrs.get(SPEC_KEY) != spec:
-        raise MeanFieldError(
-            f"{path} holds another sweep; remove it, or choose another directory with --out"
-        )
-    if root.attrs.get(VERSIONS_KEY) != versions:
-        raise MeanFieldError(
-            f"{path} was computed with other versions, {root.attrs.get(VERSIONS_KEY)}; "
-            "remove it, or choose another directory with --out"
-        )
-    for orphan in path.rglob("*.partial"):
-        orphan.unlink(missing_ok=True)
-    return root
+    store = Store(path, "r+")
+    for key, now, what in (
+        (SPEC_KEY, spec, "holds another sweep"),
+        (VERSIONS_KEY, versions, "was computed with other versions"),
+    ):
+        changes = _changes(str(store.root.attrs.get(key, "{}")), now)
+        if changes:
+            raise MeanFieldError(
+                f"{path} {what}: {'; '.join(changes)} (--overwrite starts anew, "
+                "--out chooses another directory)"
+            )
+    if not os.access(path, os.W_OK):
+        raise MeanFieldError(f"{path} cannot be written: it is read-only")
+    store.sweep_out()
+    return store
 
 
-def array_of(root: zarr.Group, name: str) -> zarr.Array:
-    """Return the array `name` of a store."""
-    array = root[name]
-    assert isinstance(array, zarr.Array)
-    return array
+def _changes(before: str, now: str) -> list[str]:
+    """Return how two JSON objects differ, key by key."""
+
+    def flat(value: Any, key: str = "") -> dict[str, Any]:
+        if not isinstance(value, dict):
+            return {key: value}
+        return {k: v for name in value for k, v in flat(value[name], f"{key}.{name}").items()}
+
+    old, new = (
+        {key.removeprefix("."): value for key, value in flat(json.loads(text)).items()}
+        for text in (before, now)
+    )
+    return [
+        f"{key} was {json.dumps(old.get(key), ensure_ascii=False)}, "
+        f"is {json.dumps(new.get(key), ensure_ascii=False)}"
+        for key in sorted({*old, *new})
+        if old.get(key) != new.get(key)
+    ]
 
 
-def write_chunk(
-    root: zarr.Group, region: tuple[slice, ...], values: Mapping[str, np.ndarray]
-) -> None:
-    """Write one chunk of every variable, status last."""
-    for name in (*(n for n in values if n != "status"), "status"):
-        array_of(root, name)[region] = values[name]
+def remove_store(path: Path) -> None:
+    """Delete a store. Raises `MeanFieldError` if it is none."""
+    _open_group(path, "r")
+    # Renamed first: half a store is not met under its name.
+    aside = path.with_name(f"{path.name}.{os.getpid()}.removed")
+    path.rename(aside)
+    shutil.rmtree(aside)
 
 
 def open_results(path: str | Path) -> xr.Dataset:
-    """Return the dataset of a sweep, loaded into memory.
+    """Return the dataset of a sweep, of any size: its values are read when they are looked at.
 
     The attribute `unfinished` counts the points not computed yet; where there are any, a
     `MeanFieldWarning` says so. Raises `MeanFieldError` where the path holds no sweep.
     """
     path = Path(path)
-    _open_group(path, "r")
+    store = Store(path, "r")
     try:
-        dataset = xr.open_zarr(path, consolidated=False, chunks=None).load()
+        dataset = xr.open_zarr(path, consolidated=False, chunks=None)
         order, coords = dataset.attrs.pop(VARIABLES_KEY), dataset.attrs.pop(COORDS_KEY)
         dataset = dataset.set_coords(coords)[order]
     except UNREADABLE as error:
-        raise MeanFieldError(f"{path} is damaged; remove it and run the sweep again") from error
-    pending = int((dataset["status"] == Status.PENDING).sum())
+        raise MeanFieldError(f"{path} is damaged; --overwrite starts it anew") from error
+    pending = int(store.sizes[~store.finished()].sum())
     dataset.attrs["unfinished"] = pending
     if pending:
         warnings.warn(
-            f"{path} is unfinished: {pending} of {dataset['status'].size} points are missing; "
+            f"{path} is unfinished: {pending} of {math.prod(store.shape)} points are missing; "
             "run the sweep again to finish it",
             MeanFieldWarning,
             stacklevel=2,

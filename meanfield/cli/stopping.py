@@ -1,0 +1,43 @@
+"""Ctrl-C and SIGTERM while a sweep runs: the chunk in hand is finished first."""
+
+import contextlib
+import signal
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Stop:
+    """Whether a signal has asked to stop, and which."""
+
+    def __init__(self) -> None:
+        self.signal = 0
+
+    def __call__(self) -> bool:
+        return self.signal > 0
+
+    @property
+    def exit_code(self) -> int:
+        """What a shell says of a process that a signal has ended."""
+        return 128 + self.signal
+
+
+@contextlib.contextmanager
+def stoppable() -> Iterator[Stop]:
+    """Turn the first signal into a wish to stop; a second one stops at once."""
+    stop = Stop()
+
+    def asked(number: int, _: Any) -> None:
+        if stop.signal:
+            raise KeyboardInterrupt
+        stop.signal = number
+        print("stopping: the chunk in hand is finished first", file=sys.stderr, flush=True)
+
+    before = {number: signal.signal(number, asked) for number in SIGNALS}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,187 @@
+"""The commands `meanfield sweep`, `status` and `export`: datasets on disk."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from meanfield.cli.options import JsonOption, OutOption, StoreArgument
+from meanfield.cli.output import emit, progress
+from meanfield.cli.stopping import stoppable
+
+if TYPE_CHECKING:
+    from meanfield.errors import Status
+    from meanfield.sweep import SweepSpec
+    from meanfield.sweep.store import Store
+
+# So many chunks, the last ones, say how fast a sweep goes.
+RECENT = 64
+
+
+def sweep(
+    config: Annotated[str, typer.Argument(help="A TOML file, or a name from `list configs`.")],
+    out: OutOption = Path("results"),
+    method: Annotated[
+        str | None, typer.Option("--method", help="table, quadrature or auto, not that of CONFIG.")
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Delete a store that is there, and start anew.")
+    ] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Compute again what raised an error.")
+    ] = False,
+) -> None:
+    """Compute a sweep into OUT/NAME.zarr; one that was interrupted goes on where it stopped."""
+    from meanfield.method import require_method
+    from meanfield.sweep import load_config
+
+    spec = load_config(config)
+    if method is not None:
+        spec = spec.model_copy(update={"method": require_method(method)})
+    path = compute(spec, out, overwrite=overwrite, retry_failed=retry_failed)
+    print(f"wrote {path}")
+
+
+def compute(
+    spec: "SweepSpec", out: Path, overwrite: bool = False, retry_failed: bool = False
+) -> Path:
+    """Run a sweep to its end, print what became of its points and return its path.
+
+    Ends the program where it was asked to stop, or where chunks failed.
+    """
+    from meanfield.sweep import run_sweep
+    from meanfield.sweep.engine import Progress
+    from meanfield.sweep.grid import Grid
+    from meanfield.sweep.store import Store
+
+    _check_use(spec)
+    grid = Grid(spec)
+    print(
+        f"{spec.name}: {grid.size} points, {len(grid.layout.variables)} variables, "
+        f"{_size(grid.layout.bytes)}",
+        file=sys.stderr,
+    )
+    with stoppable() as stop, progress(spec.title or spec.name, "points") as report:
+
+        def show(state: Progress) -> None:
+            failed = f"{state.failed} failed" if state.failed else ""
+            report(state.done, state.total, failed)
+
+        path = run_sweep(spec, out, show, overwrite=overwrite, retry_failed=retry_failed, stop=stop)
+    store = Store(path, "r")
+    counts = store.tally()
+    if stop():
+        left = _pending(counts)
+        print(
+            f"stopped: {grid.size - left} of {grid.size} points are in {path}; "
+            "the same command goes on from there",
+            file=sys.stderr,
+        )
+        raise SystemExit(stop.exit_code)
+    _summarise(counts)
+    failures = store.failures()
+    if failures:
+        print(_words(failures), file=sys.stderr)
+        raise SystemExit(1)
+    return path
+
+
+def _pending(counts: "dict[Status, int]") -> int:
+    from meanfield.errors import Status
+
+    return counts.get(Status.PENDING, 0)
+
+
+def _summarise(counts: "dict[Status, int]") -> None:
+    for status, count in counts.items():
+        print(f"{count} points {status.name}: {status.message}")
+
+
+def _words(failures: dict[int, str]) -> str:
+    chunks = "1 chunk" if len(failures) == 1 else f"{len(failures)} chunks"
+    number, message = next(iter(failures.items()))
+    last = message.strip().splitlines()[-1]
+    return f"{chunks} failed, the first of them chunk {number}: {last}"
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} TB"
+
+
+def _check_use(spec: "SweepSpec") -> None:
+    """Raise `MeanFieldError` where a check or a figure of a sweep needs what it does not have."""
+    from meanfield.errors import MeanFieldError
+    from meanfield.plots import figures
+    from meanfield.studies import checks
+    from meanfield.sweep.grid import STATE
+
+    try:
+        needs = [(f"check {n}", checks[n].needs) for n in spec.checks]
+        drawn = [figures[n] for n in spec.figures]
+    except MeanFieldError as error:
+        raise MeanFieldError(f"{spec.name}.toml: {error}") from error
+    needs += [(f"figure {f.name}", f.needs) for f in drawn if f.data is None]
+    known = {*spec.axes, *spec.observables, *STATE, "activation", "status"}
+    for what, names in needs:
+        missing = [name for name in names if name not in known]
+        if missing:
+            raise MeanFieldError(
+                f"{spec.name}.toml: {what} needs {', '.join(missing)} among axes and observables"
+            )
+
+
+def status(store: StoreArgument, as_json: JsonOption = False) -> None:
+    """Say how far a sweep is: what is solved, what is not, what failed, and how fast it goes."""
+    from meanfield.errors import Status
+    from meanfield.sweep.lock import is_locked
+    from meanfield.sweep.store import Store
+
+    opened = Store(store, "r")
+    counts = opened.tally()
+    left = _pending(counts)
+    total = sum(counts.values())
+    failures = opened.failures()
+    running = is_locked(store)
+    rate = _rate(opened)
+    record = {
+        "points": total,
+        "done": total - left,
+        **{s.name.lower(): count for s, count in counts.items() if s != Status.PENDING},
+        "left": left,
+        "failed_chunks": len(failures),
+        "running": running,
+        "points_per_second": rate,
+        "seconds_left": left / rate if rate and running and left else None,
+    }
+    state = "finished" if not left else "running" if running else "not running"
+    emit(record, as_json, f"{store}: {state}")
+    if failures and not as_json:
+        print(_words(failures))
+
+
+def _rate(store: "Store") -> float | None:
+    """Return how many points a second came in last, or None."""
+    import numpy as np
+
+    times = store.times()[-RECENT:]
+    if len(times) < 2 or times[-1] <= times[0]:
+        return None
+    return float(np.median(store.sizes) * (len(times) - 1) / (times[-1] - times[0]))
+
+
+def export(
+    store: StoreArgument,
+    to: Annotated[str, typer.Option("--to", help="netcdf, csv or parquet.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The file; by default beside the store.")
+    ] = None,
+) -> None:
+    """Write a sweep as one file that other programs read, its labels kept."""
+    from meanfield.sweep.export import export_results
+
+    print(f"wrote {export_results(store, to, out)}")
