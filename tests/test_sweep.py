@@ -117,7 +117,7 @@ def test_interrupted_sweep_says_so_and_resumes(small, tmp_path, monkeypatch):
     with pytest.warns(MeanFieldWarning, match="unfinished"):
         partial = mf.open_results(tmp_path / "small.zarr")
     assert 0 < partial.attrs["unfinished"] < 12
-    (tmp_path / "small.zarr" / "q" / "c.partial").write_bytes(b"left by a killed writer")
+    (tmp_path / "small.zarr/q/c/0/0/0.1f.partial").write_bytes(b"left by a killed writer")
     resumed = mf.run_sweep(spec, tmp_path)
     assert digest(resumed) == digest(path)
 

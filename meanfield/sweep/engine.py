@@ -91,7 +91,7 @@ def _open(path: Path, grid: Grid) -> Store:
 def _fill(
     store: Store, grid: Grid, progress: Callable[[Progress], None], stop: Callable[[], bool]
 ) -> None:
-    finished, sizes = store.finished(), store.sizes
+    finished, sizes = store.finished(mend=True), store.sizes
     done, failed = int(sizes[finished].sum()), int(sizes[list(store.failures())].sum())
     progress(Progress(done, grid.size, failed))
     for number in np.flatnonzero(~finished):

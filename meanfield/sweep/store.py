@@ -34,8 +34,6 @@ COORDS_KEY = "coordinate_names"
 VARIABLES_KEY = "variable_names"
 # Bytes of a checksum.
 CHECKSUM = 4
-# Points whose status is read at a time.
-READ = 2**26
 # Beside the chunks of `status`: what the chunks that failed said.
 FAILURES = "failures"
 
@@ -107,14 +105,20 @@ class Store:
             for i, c, n in zip(place, self.chunks, self.shape, strict=True)
         )
 
-    def finished(self) -> np.ndarray:
-        """Return which chunks are there in every variable, by the sizes of their files."""
+    def finished(self, mend: bool = False) -> np.ndarray:
+        """Return which chunks are there in every variable, by the sizes of their files.
+
+        With `mend`, what a killed writer left of a file is deleted.
+        """
         whole = np.ones(math.prod(self.counts), bool)
         for name in self.names:
             length = math.prod(self.chunks) * self._array(name).dtype.itemsize + CHECKSUM
             there = np.zeros(whole.size, bool)
-            for number, size in _files(self.path / name / "c", self.counts):
-                there[number] = size == length
+            for file, number in _files(self.path / name / "c", self.counts):
+                if number is not None:
+                    there[number] = file.stat().st_size == length
+                elif mend and file.name.endswith(".partial"):
+                    Path(file.path).unlink(missing_ok=True)
             whole &= there
         return whole
 
@@ -161,49 +165,53 @@ class Store:
             place.rmdir()
 
     def tally(self) -> dict[Status, int]:
-        """Return how many points have which status; of a large store, a part is read at a time."""
-        status = self._array("status")
+        """Return how many points have which status. Chunks that are not whole are pending."""
         counts = np.zeros(max(Status) + 1, int)
-        rows = self.shape[0] if self.shape else 1
-        each = math.prod(self.shape[1:])
-        step = max(1, READ // each)
-        if self.shape:
-            step = -(-step // self.chunks[0]) * self.chunks[0]
-        for start in range(0, rows, step):
-            part = np.asarray(status[start : start + step] if self.shape else status[...])
-            counts += np.bincount(part.ravel(), minlength=counts.size)
+        cells = math.prod(self.chunks)
+        for file, number in _files(self.path / "status" / "c", self.counts):
+            if number is None:
+                continue
+            codes = np.frombuffer(Path(file.path).read_bytes(), "int8")
+            if codes.size == cells + CHECKSUM:
+                inside = tuple(slice(0, part.stop - part.start) for part in self.region(number))
+                codes = codes[:cells].reshape(self.chunks)[inside]
+                counts += np.bincount(codes.ravel(), minlength=counts.size)
+        counts[Status.PENDING] = math.prod(self.shape) - counts[1:].sum()
         return {code: int(counts[code]) for code in Status if counts[code]}
 
     def times(self) -> np.ndarray:
         """Return when chunks were finished, in seconds, ascending."""
-        folder = self.path / "status" / "c"
-        files = [file for file in folder.rglob("*") if file.is_file()] if self.counts else [folder]
-        return np.sort([file.stat().st_mtime for file in files if file.exists()])
-
-    def sweep_out(self) -> None:
-        """Delete what a killed writer left of a file."""
-        for orphan in self.path.rglob("*.partial"):
-            orphan.unlink(missing_ok=True)
+        files = _files(self.path / "status" / "c", self.counts)
+        return np.sort([file.stat().st_mtime for file, number in files if number is not None])
 
 
-def _files(folder: Path, counts: tuple[int, ...]) -> Iterator[tuple[int, int]]:
-    """Yield the numbers of the chunks that have a file, and its size."""
+class _File:
+    """What `os.scandir` says of a file, of the one file of a store without dimensions."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.name = str(path), path.name
+        self.stat = path.stat
+
+
+def _files(folder: Path, counts: tuple[int, ...]) -> Iterator[tuple[Any, int | None]]:
+    """Yield the files of chunks and the numbers of these, None for what is no chunk."""
     if not counts:
         if folder.is_file():
-            yield 0, folder.stat().st_size
+            yield _File(folder), 0
         return
     steps = [math.prod(counts[axis + 1 :]) for axis in range(len(counts))]
 
-    def walk(folder: str, axis: int, before: int) -> Iterator[tuple[int, int]]:
+    def walk(folder: str, axis: int, before: int) -> Iterator[tuple[Any, int | None]]:
         with os.scandir(folder) as entries:
             for entry in entries:
                 if not entry.name.isdecimal():
+                    yield entry, None
                     continue
                 number = before + int(entry.name) * steps[axis]
                 if axis + 1 < len(counts):
                     yield from walk(entry.path, axis + 1, number)
                 else:
-                    yield number, entry.stat().st_size
+                    yield entry, number
 
     if folder.is_dir():
         yield from walk(str(folder), 0, 0)
@@ -278,7 +286,6 @@ def resume_store(path: Path, spec: str, versions: str) -> Store:
             )
     if not os.access(path, os.W_OK):
         raise MeanFieldError(f"{path} cannot be written: it is read-only")
-    store.sweep_out()
     return store
 
 
