@@ -250,17 +250,25 @@ def load_config(source: str | Path) -> SweepSpec:
         raise MeanFieldError(f"config {path} cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise MeanFieldError(f"config {path} is not TOML: {error}") from error
+    return spec_of(table, path.stem)
+
+
+def spec_of(table: dict[str, Any], name: str) -> SweepSpec:
+    """Return the sweep of a name that a table, the content of NAME.toml, describes.
+
+    Raises `MeanFieldError` with every problem in it, each naming the field.
+    """
     if "name" in table:
-        raise MeanFieldError(f"config {path}: name is not legal; the file's name is the sweep's")
+        raise MeanFieldError(f"{name}.toml: name is not legal; the file's name is the sweep's")
     try:
-        return SweepSpec(name=path.stem, **table)
+        return SweepSpec(name=name, **table)
     except ValidationError as error:
         found = error.errors()
         # An item that is refused is then missing from its list, which is no second problem.
         inner = {problem["loc"][:i] for problem in found for i in range(len(problem["loc"]))}
         problems = [_explain(p) for p in found if p["type"] != "too_short" or p["loc"] not in inner]
         lines = [line for text in problems for line in text.splitlines()]
-        raise MeanFieldError("\n".join(f"{path.name}: {line}" for line in lines)) from error
+        raise MeanFieldError("\n".join(f"{name}.toml: {line}" for line in lines)) from error
 
 
 _KINDS = {"range", "list", "number"}
