@@ -96,6 +96,32 @@ def elementwise(*static_argnames: str, **domains: Domain) -> Callable[[F], F]:
     return decorator
 
 
+def side_by_side(function: F, *static_argnames: str) -> F:
+    """Compile a function of scalars for vectors whose elements are computed all at once.
+
+    Faster than `elementwise` where an element costs little, as what is read off a table does; all
+    branches are computed. Leaves of arguments are vectors; `Whole` records and single numbers go
+    with all elements.
+    """
+    signature = inspect.signature(function)
+
+    def kernel(fixed: Any, dynamic: Any) -> Any:
+        numbers, whole = _split(dynamic)
+        axes = [0 if np.ndim(number) else None for number in numbers]
+        return jax.vmap(_scalar(function, fixed, dynamic), in_axes=(axes, None))(numbers, whole)
+
+    kernel.__name__ = function.__name__
+    compiled = jax.jit(kernel, static_argnums=0)
+
+    @functools.wraps(function)
+    def wrapper(*args: Any) -> Any:
+        arguments = signature.bind(*args).arguments
+        fixed = tuple((k, v) for k, v in arguments.items() if k in static_argnames)
+        return compiled(fixed, {k: v for k, v in arguments.items() if k not in static_argnames})
+
+    return wrapper  # pyright: ignore[reportReturnType]
+
+
 def compile_together(calls: dict[Any, tuple[Any, ...]]) -> None:
     """Compile `elementwise` functions for single numbers like some, side by side; run none."""
     with ThreadPoolExecutor(len(calls)) as pool:

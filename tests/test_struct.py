@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from meanfield._elementwise import elementwise
+from meanfield._elementwise import elementwise, side_by_side
 from meanfield._struct import concrete, static, struct
 
 
@@ -162,3 +162,13 @@ def test_known_numbers_among_traced_ones_are_constants():
 def test_an_array_is_differentiable_element_by_element():
     gradient = jax.grad(lambda x: value(Line(x, 1.0), x).sum())(np.array([1.0, 2.0]))
     np.testing.assert_array_equal(gradient, [2.0, 4.0])
+
+
+def test_vectors_side_by_side():
+    def root(line, x, power):
+        return jax.lax.cond(x > 0, lambda: x**power, lambda: line.slope)
+
+    x = np.array([-1.0, 2.0, 3.0])
+    values = side_by_side(root, "power")(Line(5.0), x, 2)
+    np.testing.assert_array_equal(values, [5.0, 4.0, 9.0])
+    np.testing.assert_array_equal(elementwise("power")(root)(Line(5.0), x, 2), values)

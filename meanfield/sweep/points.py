@@ -12,11 +12,13 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from meanfield._elementwise import PIECE, elementwise
+from meanfield._elementwise import PIECE, elementwise, side_by_side
 from meanfield._struct import pick
 from meanfield.activations import activations
 from meanfield.activations.base import Activation
+from meanfield.batch import EACH
 from meanfield.criticality import PER_TABLE, CriticalPoint, edge_of_chaos
+from meanfield.devices import chunk
 from meanfield.errors import Status
 from meanfield.fixedpoint import CorrelationFixedPoint, SteadyState, steady_state
 from meanfield.layers import Dense
@@ -121,15 +123,15 @@ def _read(spec: SweepSpec, phi: Tabulated, layer: Dense) -> Values:
     state, limit = read_limits(phi, layer, 1.0)
 
     def look(record: tuple[Dense, SteadyState, CorrelationFixedPoint]) -> dict[str, Array]:
-        return _look(*record, spec.observables, False)
+        return _look_at_all(*record, spec.observables, False)
 
-    seen = in_parallel(look, (tabulated, state, limit), _length(np.size(layer.sigma_w)))
+    size = np.size(layer.sigma_w)
+    seen = in_parallel(look, (tabulated, state, limit), chunk(size, EACH))
     sure = seen["status"] != Status.NOT_CONVERGED
     return completed(seen, sure, lambda layer: _solve(spec, layer), layer)
 
 
-@elementwise("names", "critical")
-def _look(
+def _see(
     layer: Dense,
     state: SteadyState,
     limit: CorrelationFixedPoint | None,
@@ -149,3 +151,7 @@ def _look(
     return {name: jnp.asarray(x, float) for name, x in seen.items()} | {
         "status": status.astype(jnp.int8)
     }
+
+
+_look = elementwise("names", "critical")(_see)
+_look_at_all = side_by_side(_see, "names", "critical")
