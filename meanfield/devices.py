@@ -41,9 +41,11 @@ def threads() -> int:
     """Return on how many threads chunks are computed.
 
     A single one where there are several devices: all of them work on a chunk already, and two
-    programs that each need all devices would wait for each other.
+    programs that each need all devices would wait for each other. MEANFIELD_THREADS says how many a
+    worker that shares its machine may take.
     """
-    return 1 if count() > 1 else os.cpu_count() or 1
+    own = os.environ.get("MEANFIELD_THREADS", "")
+    return 1 if count() > 1 else int(own) if own.isdecimal() else os.cpu_count() or 1
 
 
 def lanes() -> int | None:

@@ -1,8 +1,9 @@
 """The commands `meanfield sweep`, `status` and `export`: datasets on disk."""
 
+import contextlib
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -31,24 +32,53 @@ def sweep(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Compute again what raised an error.")
     ] = False,
+    workers: Annotated[
+        int | None, typer.Option("--workers", help="Compute on so many processes, or Slurm jobs.")
+    ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option("--scheduler", help="Compute on this dask: tcp://HOST:PORT.")
+    ] = None,
+    slurm: Annotated[bool, typer.Option("--slurm", help="Let Slurm start the workers.")] = False,
+    memory: Annotated[
+        str | None, typer.Option("--memory", help="How much may be held, such as 2GiB.")
+    ] = None,
 ) -> None:
     """Compute a sweep into OUT/NAME.zarr; one that was interrupted goes on where it stopped."""
     from meanfield.method import require_method
     from meanfield.sweep import load_config
+    from meanfield.sweep.memory import parse_size
 
     spec = load_config(config)
     if method is not None:
         spec = spec.model_copy(update={"method": require_method(method)})
-    path = compute(spec, out, overwrite=overwrite, retry_failed=retry_failed)
+    limit = None if memory is None else parse_size(memory)
+    with _engine(workers, scheduler, slurm, limit) as engine:
+        options = {"overwrite": overwrite, "retry_failed": retry_failed, "engine": engine}
+        path = compute(spec, out, memory=None if engine else limit, **options)
     print(f"wrote {path}")
 
 
-def compute(
-    spec: "SweepSpec", out: Path, overwrite: bool = False, retry_failed: bool = False
-) -> Path:
+def _engine(workers: int | None, scheduler: str | None, slurm: bool, memory: int | None) -> Any:
+    """Return the context of who computes: None for this process."""
+    from meanfield.errors import MeanFieldError
+    from meanfield.sweep import cluster
+
+    if scheduler is not None and (slurm or workers is not None):
+        raise MeanFieldError("--scheduler has its own workers: --workers and --slurm are not legal")
+    if slurm and workers is None:
+        raise MeanFieldError("--slurm needs --workers, the number of jobs")
+    if scheduler is not None:
+        return cluster.connected(scheduler)
+    if slurm:
+        return cluster.slurm(workers or 0, memory)
+    return contextlib.nullcontext() if workers is None else cluster.local(workers, memory)
+
+
+def compute(spec: "SweepSpec", out: Path, **options: Any) -> Path:
     """Run a sweep to its end, print what became of its points and return its path.
 
-    Ends the program where it was asked to stop, or where chunks failed.
+    The options are those of `run_sweep`. Ends the program where it was asked to stop, or where
+    chunks failed.
     """
     from meanfield.sweep import run_sweep
     from meanfield.sweep.engine import Progress
@@ -68,7 +98,7 @@ def compute(
             failed = f"{state.failed} failed" if state.failed else ""
             report(state.done, state.total, failed)
 
-        path = run_sweep(spec, out, show, overwrite=overwrite, retry_failed=retry_failed, stop=stop)
+        path = run_sweep(spec, out, show, stop=stop, **options)
     store = Store(path, "r")
     counts = store.tally()
     if stop():

@@ -9,14 +9,16 @@ import dataclasses
 import importlib.metadata
 import json
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import jax
 import numpy as np
 
 from meanfield.errors import MeanFieldError
 from meanfield.sweep.grid import Grid
 from meanfield.sweep.lock import locked
+from meanfield.sweep.memory import SHARE, free, used
 from meanfield.sweep.spec import SweepSpec
 from meanfield.sweep.store import (
     FORMAT,
@@ -29,6 +31,8 @@ from meanfield.sweep.store import (
     resume_store,
 )
 
+# Computes what is left of a store; yields numbers of chunks, and whether they did not fail.
+Engine = Callable[[Store, Grid, list[int], Callable[[], bool]], Iterator[tuple[int, bool]]]
 VERSIONED = ("meanfield-jax", "jax", "jaxlib", "numpy")
 
 
@@ -49,6 +53,8 @@ def run_sweep(
     overwrite: bool = False,
     retry_failed: bool = False,
     stop: Callable[[], bool] = lambda: False,
+    memory: int | None = None,
+    engine: Engine | None = None,
 ) -> Path:
     """Compute a sweep into `out`/NAME.zarr and return that path.
 
@@ -60,12 +66,16 @@ def run_sweep(
     overwrite : delete a store that exists, whatever sweep it holds, and start anew.
     retry_failed : compute those chunks again that failed; without it they are left as they are.
     stop : asked after every chunk; once true, the rest is left for the next run.
+    memory : the number of bytes that this process may hold, by default most of what is free. It
+        does not grow with the sweep; if it did, the sweep would end, and what is on disk is kept.
+    engine : who computes the chunks: this process, or `meanfield.sweep.cluster`.
 
     Raises
     ------
     MeanFieldError : the directory cannot be written, or has no room; another process computes this
         store; or it holds another sweep of that name, or one that was computed with other versions.
     """
+    limit = int(SHARE * free()) + used() if memory is None else memory
     path = Path(out) / f"{spec.name}.zarr"
     grid = Grid(spec)
     if not path.exists():
@@ -76,8 +86,44 @@ def run_sweep(
         store = _open(path, grid)
         if retry_failed:
             store.forget(store.failures())
-        _fill(store, grid, progress or (lambda _: None), stop)
+        left = np.flatnonzero(~store.finished(mend=True)).tolist()
+        chunks = (engine or in_process)(store, grid, left, stop)
+        _follow(store, left, chunks, progress or (lambda _: None), limit)
     return path
+
+
+def in_process(
+    store: Store, grid: Grid, left: list[int], stop: Callable[[], bool]
+) -> Iterator[tuple[int, bool]]:
+    """Compute the chunks that are left of a store, one after another, on all processors."""
+    for number in left:
+        if stop():
+            return
+        yield number, compute(store, grid, number)
+
+
+def _follow(
+    store: Store,
+    left: list[int],
+    chunks: Iterator[tuple[int, bool]],
+    progress: Callable[[Progress], None],
+    limit: int,
+) -> None:
+    sizes = store.sizes
+    total, failed = int(sizes.sum()), int(sizes[list(store.failures())].sum())
+    done = total - int(sizes[left].sum())
+    progress(Progress(done, total, failed))
+    for number, good in chunks:
+        done += int(sizes[number])
+        failed += 0 if good else int(sizes[number])
+        progress(Progress(done, total, failed))
+        if used() > limit:
+            jax.clear_caches()
+        if used() > limit:
+            raise MeanFieldError(
+                f"the sweep holds {used() / 1e9:.3g} GB, more than memory = {limit / 1e9:.3g} GB; "
+                "what is on disk is kept, and the same command with more goes on from there"
+            )
 
 
 def _open(path: Path, grid: Grid) -> Store:
@@ -86,20 +132,6 @@ def _open(path: Path, grid: Grid) -> Store:
         return resume_store(path, text, versions())
     attrs = {"format": FORMAT, "title": grid.spec.title, SPEC_KEY: text, VERSIONS_KEY: versions()}
     return create_store(path, grid.layout, attrs)
-
-
-def _fill(
-    store: Store, grid: Grid, progress: Callable[[Progress], None], stop: Callable[[], bool]
-) -> None:
-    finished, sizes = store.finished(mend=True), store.sizes
-    done, failed = int(sizes[finished].sum()), int(sizes[list(store.failures())].sum())
-    progress(Progress(done, grid.size, failed))
-    for number in np.flatnonzero(~finished):
-        if stop():
-            return
-        failed += 0 if compute(store, grid, int(number)) else int(sizes[number])
-        done += int(sizes[number])
-        progress(Progress(done, grid.size, failed))
 
 
 def compute(store: Store, grid: Grid, number: int) -> bool:

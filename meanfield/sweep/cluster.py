@@ -1,0 +1,213 @@
+"""Chunks of a sweep on many processes: of this machine, of a cluster, of Slurm's.
+
+A task is a chunk. It reads and writes the store, and only its number travels; a task that is done
+twice does no harm. Workers are processes with one task at a time, each on a device of its own.
+The engine is dask.distributed [1], which starts lost workers anew and gives their tasks to others.
+
+References
+----------
+[1] M. Rocklin, Dask: parallel computation with blocked algorithms and task scheduling, SciPy 2015.
+"""
+
+import contextlib
+import functools
+import importlib.util
+import logging
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from meanfield.errors import MeanFieldError
+from meanfield.sweep.engine import Engine, compute, versions
+from meanfield.sweep.grid import Grid
+from meanfield.sweep.spec import SweepSpec
+from meanfield.sweep.store import VERSIONS_KEY, Store
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+# Tasks that a worker has been given: one to do, and one to go on with.
+AHEAD = 2
+# Seconds that a scheduler has to answer.
+PATIENCE = 30
+
+
+@contextlib.contextmanager
+def local(workers: int, memory: int | None = None) -> Iterator[Engine]:
+    """Start worker processes on this machine, and give an engine for `run_sweep`.
+
+    `memory` is what all of them may hold together. With GPUs, each worker sees one.
+    """
+    _require("distributed")
+    if workers < 1:
+        raise MeanFieldError(f"workers = {workers} is not legal; it must be at least 1")
+    from distributed import Client, Nanny, Scheduler, SpecCluster
+
+    share = "auto" if memory is None else memory // workers
+    specs = {
+        number: {
+            "cls": Nanny,
+            "options": {
+                "nthreads": 1,
+                "memory_limit": share,
+                "env": _environment(number, workers),
+                "silence_logs": logging.CRITICAL,
+            },
+        }
+        for number in range(workers)
+    }
+    scheduler = {
+        "cls": Scheduler,
+        "options": {"host": "127.0.0.1", "port": 0, "dashboard": False},
+    }
+    with (
+        _quiet(),
+        SpecCluster(scheduler=scheduler, workers=specs) as cluster,
+        Client(cluster) as client,
+    ):
+        client.register_plugin(_undisturbed())
+        yield functools.partial(_on, client)
+
+
+@contextlib.contextmanager
+def connected(address: str) -> Iterator[Engine]:
+    """Give an engine whose workers are those of a running dask scheduler, "tcp://HOST:PORT".
+
+    The store must lie where they see it, under the same path.
+    """
+    _require("distributed")
+    from distributed import Client
+
+    try:
+        client = Client(address, timeout=PATIENCE)
+    except (OSError, ValueError, TypeError) as error:
+        raise MeanFieldError(f"--scheduler {address!r}: no dask scheduler answers there") from error
+    with _quiet(), client:
+        yield functools.partial(_on, client)
+
+
+@contextlib.contextmanager
+def slurm(jobs: int, memory: int | None = None) -> Iterator[Engine]:
+    """Start so many Slurm jobs, of one worker each, and give an engine.
+
+    Partition, account, walltime and the like are those of dask-jobqueue's own configuration,
+    `~/.config/dask/jobqueue.yaml`. `memory` is what each job may hold.
+    """
+    _require("distributed", "dask_jobqueue")
+    from dask_jobqueue.slurm import SLURMCluster
+    from distributed import Client
+
+    options: Any = {"memory": f"{memory}B"} if memory else {}
+    try:
+        cluster = SLURMCluster(cores=1, processes=1, **options)
+    except ValueError as error:
+        raise MeanFieldError(f"--slurm: {error}") from error
+    with _quiet(), cluster, Client(cluster) as client:
+        cluster.scale(jobs=jobs)
+        yield functools.partial(_on, client)
+
+
+def _undisturbed() -> Any:
+    """Return what makes workers ignore Ctrl-C, which reaches all processes of a terminal."""
+    from distributed import WorkerPlugin
+
+    class Undisturbed(WorkerPlugin):
+        def setup(self, worker: Any) -> None:  # noqa: ARG002
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    return Undisturbed()
+
+
+def _require(*modules: str) -> None:
+    if any(importlib.util.find_spec(name) is None for name in modules):
+        raise MeanFieldError(
+            "workers need dask.distributed and dask-jobqueue: pip install 'meanfield-jax[cluster]'"
+        )
+
+
+def _environment(number: int, workers: int) -> dict[str, str]:
+    """Return the variables that give a worker its own device, and its part of the processors."""
+    threads = max(1, (os.cpu_count() or 1) // workers)
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_multi_thread_eigen=false".strip()
+    own = {"MEANFIELD_THREADS": str(threads), "XLA_FLAGS": flags, "OMP_NUM_THREADS": "1"}
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    gpus = visible.split(",") if visible else _gpus()
+    return own | ({"CUDA_VISIBLE_DEVICES": gpus[number % len(gpus)]} if gpus else {})
+
+
+def _gpus() -> list[str]:
+    folder = Path("/proc/driver/nvidia/gpus")
+    count = len(list(folder.iterdir())) if folder.is_dir() else 0
+    return [str(number) for number in range(count)]
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep dask's own log of lost and restarted workers from the terminal."""
+    log = logging.getLogger("distributed")
+    before = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
+
+
+def _on(
+    client: "Client", store: Store, grid: Grid, left: list[int], stop: Callable[[], bool]
+) -> Iterator[tuple[int, bool]]:
+    """Compute the chunks that are left of a store on the workers of a client."""
+    from distributed import as_completed
+    from distributed.client import FutureCancelledError
+    from distributed.comm.core import CommClosedError
+    from distributed.scheduler import KilledWorker
+
+    task = functools.partial(_task, str(store.path.absolute()), grid.spec.model_dump_json())
+    waiting = iter(left)
+    running: dict[Any, int] = {}
+    done = as_completed()
+
+    def submit(count: int) -> None:
+        for number in () if stop() else waiting:
+            future = client.submit(task, number, key=f"{store.path.name}-{number}", pure=False)
+            running[future] = number
+            done.add(future)
+            if (count := count - 1) < 1:
+                return
+
+    try:
+        client.wait_for_workers(1, timeout=PATIENCE)
+        submit(AHEAD * max(1, len(client.scheduler_info(n_workers=-1)["workers"])))
+        while running:
+            future = next(done)
+            number = running.pop(future)
+            try:
+                good = future.result()
+            except KilledWorker:
+                store.fail(number, "the workers that computed it were killed, or ran out of memory")
+                good = False
+            yield number, good
+            submit(1)
+    except (CommClosedError, FutureCancelledError, TimeoutError, OSError) as error:
+        raise MeanFieldError(
+            f"the scheduler or its workers were lost ({type(error).__name__}); what is on disk is "
+            "kept, and the same command goes on from there"
+        ) from error
+
+
+def _task(path: str, spec: str, number: int) -> bool:
+    """Compute a chunk in a worker; return whether it did not fail."""
+    return compute(*_opened(path, spec), number)
+
+
+@functools.lru_cache(maxsize=1)
+def _opened(path: str, spec: str) -> tuple[Store, Grid]:
+    store = Store(Path(path), "r+")
+    if store.root.attrs[VERSIONS_KEY] != versions():
+        raise MeanFieldError(
+            f"a worker has other versions, {versions()}, than {path}: "
+            f"{store.root.attrs[VERSIONS_KEY]}"
+        )
+    return store, Grid(SweepSpec.model_validate_json(spec))
