@@ -99,7 +99,7 @@ def settle(phi: Tabulated, sigma_w: Array, sigma_b: Array, q0: ScalarLike) -> Se
         "correlation_slope": jnp.where(chaotic, 1 - weights * steepness, chi),
     }
     known = jnp.isfinite(jnp.stack(list(values.values()))).all(axis=0)
-    settled = closed & known & (jnp.abs(slope - 1) > MARGIN) & (limited | ~chaotic)
+    settled = closed & known & (jnp.abs(slope) < 1 - MARGIN) & (limited | ~chaotic)
     ok = stop.status == Status.OK
     return Settled(
         **{name: jnp.where(ok, value, jnp.nan) for name, value in values.items()},

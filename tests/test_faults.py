@@ -109,8 +109,10 @@ def test_a_signal_stops_after_the_chunk_in_hand(base, config, undisturbed, tmp_p
 def test_two_sweeps_into_one_store(base, config, undisturbed, tmp_path):
     one = start(base, config, tmp_path)
     begun(one)
+    one.send_signal(signal.SIGSTOP)
     other = start(base, config, tmp_path)
     _, errors = other.communicate()
+    one.send_signal(signal.SIGCONT)
     assert other.returncode == 2
     assert f"is being computed by process {one.pid} on " in errors
     one.communicate()

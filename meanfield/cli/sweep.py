@@ -110,6 +110,9 @@ def compute(spec: "SweepSpec", out: Path, **options: Any) -> Path:
         )
         raise SystemExit(stop.exit_code)
     _summarise(counts)
+    if _pending(counts):
+        print(f"{path} is not whole; the same command goes on", file=sys.stderr)
+        raise SystemExit(1)
     failures = store.failures()
     if failures:
         print(_words(failures), file=sys.stderr)
@@ -131,7 +134,7 @@ def _summarise(counts: "dict[Status, int]") -> None:
 def _words(failures: dict[int, str]) -> str:
     chunks = "1 chunk" if len(failures) == 1 else f"{len(failures)} chunks"
     number, message = next(iter(failures.items()))
-    last = message.strip().splitlines()[-1]
+    last = (message.strip().splitlines() or ["no message"])[-1]
     return f"{chunks} failed, the first of them chunk {number}: {last}"
 
 

@@ -15,6 +15,7 @@ import importlib.util
 import logging
 import os
 import signal
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,8 +63,8 @@ def local(workers: int, memory: int | None = None) -> Iterator[Engine]:
         "cls": Scheduler,
         "options": {"host": "127.0.0.1", "port": 0, "dashboard": False},
     }
+    _quiet()
     with (
-        _quiet(),
         SpecCluster(scheduler=scheduler, workers=specs) as cluster,
         Client(cluster) as client,
     ):
@@ -80,11 +81,12 @@ def connected(address: str) -> Iterator[Engine]:
     _require("distributed")
     from distributed import Client
 
+    _quiet()
     try:
         client = Client(address, timeout=PATIENCE)
     except (OSError, ValueError, TypeError) as error:
         raise MeanFieldError(f"--scheduler {address!r}: no dask scheduler answers there") from error
-    with _quiet(), client:
+    with client:
         yield functools.partial(_on, client)
 
 
@@ -96,6 +98,8 @@ def slurm(jobs: int, memory: int | None = None) -> Iterator[Engine]:
     `~/.config/dask/jobqueue.yaml`. `memory` is what each job may hold.
     """
     _require("distributed", "dask_jobqueue")
+    if jobs < 1:
+        raise MeanFieldError(f"workers = {jobs} is not legal; it must be at least 1")
     from dask_jobqueue.slurm import SLURMCluster
     from distributed import Client
 
@@ -104,7 +108,8 @@ def slurm(jobs: int, memory: int | None = None) -> Iterator[Engine]:
         cluster = SLURMCluster(cores=1, processes=1, **options)
     except ValueError as error:
         raise MeanFieldError(f"--slurm: {error}") from error
-    with _quiet(), cluster, Client(cluster) as client:
+    _quiet()
+    with cluster, Client(cluster) as client:
         cluster.scale(jobs=jobs)
         yield functools.partial(_on, client)
 
@@ -133,8 +138,8 @@ def _environment(number: int, workers: int) -> dict[str, str]:
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_multi_thread_eigen=false".strip()
     own = {"MEANFIELD_THREADS": str(threads), "XLA_FLAGS": flags, "OMP_NUM_THREADS": "1"}
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    gpus = visible.split(",") if visible else _gpus()
-    return own | ({"CUDA_VISIBLE_DEVICES": gpus[number % len(gpus)]} if gpus else {})
+    gpus = _gpus() if visible is None else visible.split(",")
+    return own | ({"CUDA_VISIBLE_DEVICES": gpus[number % len(gpus)]} if any(gpus) else {})
 
 
 def _gpus() -> list[str]:
@@ -143,16 +148,10 @@ def _gpus() -> list[str]:
     return [str(number) for number in range(count)]
 
 
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep dask's own log of lost and restarted workers from the terminal."""
-    log = logging.getLogger("distributed")
-    before = log.level
-    log.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        log.setLevel(before)
+def _quiet() -> None:
+    """Keep dask's own log of lost workers and schedulers from the terminal from now on."""
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    logging.getLogger("tornado").setLevel(logging.CRITICAL)
 
 
 def _on(
@@ -165,21 +164,24 @@ def _on(
     from distributed.scheduler import KilledWorker
 
     task = functools.partial(_task, str(store.path.absolute()), grid.spec.model_dump_json())
-    waiting = iter(left)
+    # Others may use this scheduler for a store of the same name.
+    run, waiting = f"{store.path.name}-{uuid.uuid4().hex}", iter(left)
     running: dict[Any, int] = {}
     done = as_completed()
 
-    def submit(count: int) -> None:
-        for number in () if stop() else waiting:
-            future = client.submit(task, number, key=f"{store.path.name}-{number}", pure=False)
+    def submit() -> None:
+        """Give all workers that there are by now something to do, and something to go on with."""
+        workers = client.scheduler_info(n_workers=-1)["workers"]
+        count = AHEAD * max(1, len(workers)) - len(running)
+        for number in () if stop() or count < 1 else waiting:
+            future = client.submit(task, number, key=f"{run}-{number}", pure=False)
             running[future] = number
             done.add(future)
             if (count := count - 1) < 1:
                 return
 
     try:
-        client.wait_for_workers(1, timeout=PATIENCE)
-        submit(AHEAD * max(1, len(client.scheduler_info(n_workers=-1)["workers"])))
+        submit()
         while running:
             future = next(done)
             number = running.pop(future)
@@ -189,7 +191,7 @@ def _on(
                 store.fail(number, "the workers that computed it were killed, or ran out of memory")
                 good = False
             yield number, good
-            submit(1)
+            submit()
     except (CommClosedError, FutureCancelledError, TimeoutError, OSError) as error:
         raise MeanFieldError(
             f"the scheduler or its workers were lost ({type(error).__name__}); what is on disk is "

@@ -129,8 +129,11 @@ class Store:
         """
         region = self.region(number)
         try:
-            for name in self.names:
+            for name in self.names[:-1]:
                 self._array(name)[region] = values[name]
+            if not (values["status"] == Status.FAILED).any():
+                self._failure(number).unlink(missing_ok=True)
+            self._array("status")[region] = values["status"]
         except OSError as error:
             raise MeanFieldError(
                 f"{self.path} cannot be written: {error.strerror or error}; what is there is kept, "
@@ -140,26 +143,30 @@ class Store:
     def fail(self, number: int, message: str) -> None:
         """Record that a chunk has no answer, and why: its points are NaN, their status FAILED."""
         shape = tuple(part.stop - part.start for part in self.region(number))
-        place = self.path / "status" / FAILURES
+        file = self._failure(number)
         try:
-            place.mkdir(exist_ok=True)
-            (place / f"{number}.txt").write_text(message, encoding="utf-8")
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(message, encoding="utf-8")
         except OSError as error:
-            raise MeanFieldError(f"{place} cannot be written: {error.strerror}") from error
+            raise MeanFieldError(f"{file} cannot be written: {error.strerror}") from error
         values = {name: np.full(shape, np.nan) for name in self.names if name != "status"}
         self.write(number, values | {"status": np.full(shape, Status.FAILED, "int8")})
 
     def failures(self) -> dict[int, str]:
-        """Return the messages of the chunks that failed."""
+        """Return the messages of the chunks that failed, by their numbers in order."""
         files = (self.path / "status" / FAILURES).glob("*.txt")
-        return {int(file.stem): file.read_text(encoding="utf-8") for file in sorted(files)}
+        numbers = sorted(int(file.stem) for file in files)
+        return {n: self._failure(n).read_text(encoding="utf-8") for n in numbers}
+
+    def _failure(self, number: int) -> Path:
+        return self.path / "status" / FAILURES / f"{number}.txt"
 
     def forget(self, numbers: Iterable[int]) -> None:
         """Make chunks pending again."""
         for number in numbers:
+            self._failure(number).unlink(missing_ok=True)
             place = np.unravel_index(number, self.counts) if self.counts else ()
             self.path.joinpath("status", "c", *map(str, place)).unlink(missing_ok=True)
-            (self.path / "status" / FAILURES / f"{number}.txt").unlink(missing_ok=True)
         place = self.path / "status" / FAILURES
         if place.is_dir() and not any(place.iterdir()):
             place.rmdir()
