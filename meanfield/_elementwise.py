@@ -79,13 +79,15 @@ def elementwise(*static_argnames: str, **domains: Domain) -> Callable[[F], F]:
             leaves = jax.tree.leaves(dynamic)
             mesh, lanes = devices.mesh_of(*leaves), devices.lanes()
             if mesh is None and lanes is None and concrete(*leaves) and not tracing():
-                return _in_pieces(functools.partial(first, fixed), dynamic)
+                return _by_vectors(functools.partial(first, fixed), dynamic)
             dynamic = jax.tree.map(lambda x: jnp.asarray(x, dtype=float), dynamic)
             if mesh is not None:
                 dynamic = jax.tree.map(lambda x: devices.moved(x, mesh), dynamic)
             return every(fixed, mesh, lanes, dynamic)
 
         def compile_for(*args: Any, **kwargs: Any) -> None:
+            if devices.lanes() is not None:
+                return
             fixed, dynamic = checked(*args, **kwargs)
             vectors = map_leaves(lambda x: x if isinstance(x, Whole) else np.zeros(LENGTH), dynamic)
             first.lower(fixed, 0, vectors).compile()
@@ -105,13 +107,7 @@ def side_by_side(function: F, *static_argnames: str) -> F:
     """
     signature = inspect.signature(function)
 
-    def kernel(fixed: Any, dynamic: Any) -> Any:
-        numbers, whole = _split(dynamic)
-        axes = [0 if np.ndim(number) else None for number in numbers]
-        return jax.vmap(_scalar(function, fixed, dynamic), in_axes=(axes, None))(numbers, whole)
-
-    kernel.__name__ = function.__name__
-    compiled = jax.jit(kernel, static_argnums=0)
+    compiled = jax.jit(_named(_all_at_once, function), static_argnums=0)
 
     @functools.wraps(function)
     def wrapper(*args: Any) -> Any:
@@ -123,7 +119,10 @@ def side_by_side(function: F, *static_argnames: str) -> F:
 
 
 def compile_together(calls: dict[Any, tuple[Any, ...]]) -> None:
-    """Compile `elementwise` functions for single numbers like some, side by side; run none."""
+    """Compile `elementwise` functions for arguments like some, at the same time; run none.
+
+    An accelerator's kernels follow the shapes of their arguments: they are left to the calls.
+    """
     with ThreadPoolExecutor(len(calls)) as pool:
         for done in [pool.submit(call.compile_for, *args) for call, args in calls.items()]:
             done.result()
@@ -164,7 +163,7 @@ def _split(dynamic: Any) -> tuple[list[Any], list[Any]]:
     return numbers, [leaf for leaf in leaves if isinstance(leaf, Whole)]
 
 
-def _in_pieces(kernel: Callable[..., Any], dynamic: Any) -> Any:
+def _by_vectors(kernel: Callable[..., Any], dynamic: Any) -> Any:
     """Return a function of concrete arrays by calls with vectors of one length."""
     shape = np.broadcast_shapes(*_shapes(_numbers(dynamic)[0]))
     size = math.prod(shape)
@@ -206,6 +205,13 @@ def _first(function: Callable[..., Any], fixed: Any, count: Any, dynamic: Any) -
         return jax.tree.map(lambda all_, x: put(all_, x, i, 0), filled, one(at, whole))
 
     return jax.lax.fori_loop(0, count, fill, empty)
+
+
+def _all_at_once(function: Callable[..., Any], fixed: Any, dynamic: Any) -> Any:
+    """Return a function of all elements of vectors, as one operation on these after another."""
+    numbers, whole = _split(dynamic)
+    axes = [0 if np.ndim(number) else None for number in numbers]
+    return jax.vmap(_scalar(function, fixed, dynamic), in_axes=(axes, None))(numbers, whole)
 
 
 def _every(

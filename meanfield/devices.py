@@ -44,8 +44,16 @@ def threads() -> int:
     programs that each need all devices would wait for each other. MEANFIELD_THREADS says how many a
     worker that shares its machine may take.
     """
+    if count() > 1:
+        return 1
     own = os.environ.get("MEANFIELD_THREADS", "")
-    return 1 if count() > 1 else int(own) if own.isdecimal() else os.cpu_count() or 1
+    return max(1, int(own)) if own.isdecimal() else _processors()
+
+
+def _processors() -> int:
+    """Return how many processors this process may use: a job may be given a part of a node's."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def lanes() -> int | None:

@@ -116,7 +116,7 @@ class Pairs(Whole):
 class Table(Whole):
     """Coefficients of the series. NaN where nothing is certified, or nothing was asked for.
 
-    Those of one Gaussian have the shape (60, 16), after the cells `WIDE`.
+    Those of one Gaussian have the shape (72, 16), after the cells `WIDE`.
     """
 
     second_moment: Numbers
@@ -124,7 +124,7 @@ class Table(Whole):
     slope_moment: Numbers
     fourth_slope_moment: Numbers
     edge_bias: Numbers
-    """That of e, certified where `edge_certified`, of shape (60,), and else rough."""
+    """That of e, certified where `edge_certified`, of shape (72,), and else rough."""
     edge_certified: Numbers
     mean: Numbers
     even_moment: Numbers

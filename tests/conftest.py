@@ -36,3 +36,11 @@ def room_for_kernels():
     yield
     if MAPS.exists() and MAPS.read_bytes().count(b"\n") > MANY_MAPS:
         jax.clear_caches()
+
+
+@pytest.fixture(scope="session")
+def sweep(tmp_path_factory):
+    """A sweep whose processes can be killed."""
+    from processes import Sweep
+
+    return Sweep(tmp_path_factory.mktemp("processes"))

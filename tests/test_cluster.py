@@ -7,42 +7,16 @@ import sys
 import time
 
 import pytest
+from processes import TOTAL
 from test_cli import fails
-from test_faults import TOTAL, begun, start
-from test_sweep import digest, write
+from test_sweep import digest
 
 import meanfield as mf
 from meanfield.errors import MeanFieldError
 from meanfield.sweep import cluster
 from meanfield.sweep.store import Store
 
-TEXT = """
-activations = ["hard_tanh"]
-method = "quadrature"
-[axes]
-sigma_w = { start = 0.5, stop = 3, num = 80 }
-sigma_b = { start = 0.1, stop = 1, num = 64 }
-"""
-
 pytestmark = pytest.mark.faults
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    return tmp_path_factory.mktemp("cluster")
-
-
-@pytest.fixture(scope="module")
-def config(base):
-    return write(base, TEXT, "faults")
-
-
-@pytest.fixture(scope="module")
-def undisturbed(base, config):
-    process = start(base, config, base / "undisturbed")
-    process.communicate()
-    assert process.returncode == 0
-    return digest(base / "undisturbed" / "faults.zarr")
 
 
 def workers_of(process):
@@ -56,21 +30,19 @@ def workers_of(process):
     return [int(pid) for pid in found.stdout.split()]
 
 
-def test_two_workers_give_the_same_bytes_though_one_is_killed(base, config, undisturbed, tmp_path):
-    process = start(base, config, tmp_path, "--workers", "2")
-    begun(process)
+def test_two_workers_give_the_same_bytes_though_one_is_killed(sweep, tmp_path):
+    process = sweep.begin(tmp_path, "--workers", "2")
     time.sleep(0.5)
     killed = workers_of(process)[-1]
     os.kill(killed, signal.SIGKILL)
     _, errors = process.communicate()
     assert process.returncode == 0, errors
     assert "Traceback" not in errors
-    assert digest(tmp_path / "faults.zarr") == undisturbed
+    assert digest(tmp_path / "faults.zarr") == sweep.undisturbed
 
 
-def test_the_driver_is_killed_and_leaves_nobody_behind(base, config, undisturbed, tmp_path):
-    process = start(base, config, tmp_path, "--workers", "2")
-    begun(process)
+def test_the_driver_is_killed_and_leaves_nobody_behind(sweep, tmp_path):
+    process = sweep.begin(tmp_path, "--workers", "2")
     workers = workers_of(process)
     assert len(workers) >= 2
     process.send_signal(signal.SIGKILL)
@@ -79,15 +51,11 @@ def test_the_driver_is_killed_and_leaves_nobody_behind(base, config, undisturbed
     while any(os.path.exists(f"/proc/{pid}") for pid in workers) and time.time() < deadline:
         time.sleep(0.2)
     assert not any(os.path.exists(f"/proc/{pid}") for pid in workers)
-    process = start(base, config, tmp_path)
-    process.communicate()
-    assert process.returncode == 0
-    assert digest(tmp_path / "faults.zarr") == undisturbed
+    assert sweep.finish(tmp_path) == sweep.undisturbed
 
 
-def test_ctrl_c_with_workers(base, config, undisturbed, tmp_path):
-    process = start(base, config, tmp_path, "--workers", "2")
-    begun(process)
+def test_ctrl_c_with_workers(sweep, tmp_path):
+    process = sweep.begin(tmp_path, "--workers", "2")
     for pid in [process.pid, *workers_of(process)]:
         os.kill(pid, signal.SIGINT)
     _, errors = process.communicate()
@@ -95,12 +63,10 @@ def test_ctrl_c_with_workers(base, config, undisturbed, tmp_path):
     assert "Traceback" not in errors
     left = Store(tmp_path / "faults.zarr", "r").tally().get(mf.Status.PENDING, 0)
     assert f"{TOTAL - left} of {TOTAL} points" in errors
-    process = start(base, config, tmp_path)
-    process.communicate()
-    assert digest(tmp_path / "faults.zarr") == undisturbed
+    assert sweep.finish(tmp_path) == sweep.undisturbed
 
 
-def test_the_scheduler_is_killed(base, config, undisturbed, tmp_path):
+def test_the_scheduler_is_killed(sweep, tmp_path):
     address = "tcp://127.0.0.1:18786"
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     module = [sys.executable, "-m", "distributed.cli.dask_scheduler"]
@@ -112,8 +78,7 @@ def test_the_scheduler_is_killed(base, config, undisturbed, tmp_path):
         [*module, address, "--nthreads", "1", "--no-dashboard", "--death-timeout", "60"], **quiet
     )
     try:
-        process = start(base, config, tmp_path, "--scheduler", address)
-        begun(process)
+        process = sweep.begin(tmp_path, "--scheduler", address)
         time.sleep(2)
         scheduler.kill()
         _, errors = process.communicate(timeout=120)
@@ -124,29 +89,32 @@ def test_the_scheduler_is_killed(base, config, undisturbed, tmp_path):
         for one in (scheduler, worker):
             one.kill()
             one.communicate()
-    process = start(base, config, tmp_path)
-    process.communicate()
-    assert digest(tmp_path / "faults.zarr") == undisturbed
+    assert sweep.finish(tmp_path) == sweep.undisturbed
 
 
-def test_mistakes(config, capsys, monkeypatch, tmp_path):
+def test_mistakes(sweep, capsys, monkeypatch, tmp_path):
     out = ("--out", tmp_path / "out")
-    assert "at least 1" in fails(capsys, "sweep", config, *out, "--workers", "0")
-    assert "--workers" in fails(capsys, "sweep", config, *out, "--slurm")
-    said = fails(capsys, "sweep", config, *out, "--scheduler", "tcp://x:1", "--workers", "2")
+    assert "at least 1" in fails(capsys, "sweep", sweep.config, *out, "--workers", "0")
+    assert "--workers" in fails(capsys, "sweep", sweep.config, *out, "--slurm")
+    said = fails(capsys, "sweep", sweep.config, *out, "--scheduler", "tcp://x:1", "--workers", "2")
     assert "not legal" in said
-    assert "such as 2GiB" in fails(capsys, "sweep", config, *out, "--memory", "much")
+    said = fails(
+        capsys, "sweep", sweep.config, *out, "--scheduler", "tcp://x:1", "--memory", "2GiB"
+    )
+    assert "give --memory to these" in said
+    assert "such as 2GiB" in fails(capsys, "sweep", sweep.config, *out, "--memory", "much")
     monkeypatch.setattr(cluster, "PATIENCE", 1)
-    said = fails(capsys, "sweep", config, *out, "--scheduler", "tcp://127.0.0.1:9")
+    said = fails(capsys, "sweep", sweep.config, *out, "--scheduler", "tcp://127.0.0.1:9")
     assert "no dask scheduler answers there" in said
     monkeypatch.setattr(cluster.importlib.util, "find_spec", lambda _: None)
-    said = fails(capsys, "sweep", config, *out, "--workers", "2")
+    said = fails(capsys, "sweep", sweep.config, *out, "--workers", "2")
     assert "pip install 'meanfield-jax[cluster]'" in said
     assert not (tmp_path / "out").exists()
 
 
-def test_a_worker_with_other_versions_is_refused(undisturbed, base, monkeypatch):
-    path = base / "undisturbed" / "faults.zarr"
+def test_a_worker_with_other_versions_is_refused(sweep, monkeypatch):
+    sweep.undisturbed  # noqa: B018
+    path = sweep.base / "undisturbed" / "faults.zarr"
     spec = Store(path, "r").root.attrs["spec"]
     monkeypatch.setattr(cluster, "versions", lambda: "other")
     with pytest.raises(MeanFieldError, match="a worker has other versions"):
@@ -171,7 +139,7 @@ def test_what_is_no_size(text):
         parse_size(text)
 
 
-def test_a_sweep_that_would_hold_too_much_ends(config, tmp_path):
+def test_a_sweep_that_would_hold_too_much_ends(sweep, tmp_path):
     with pytest.raises(MeanFieldError, match="more than memory = 1e-06 GB"):
-        mf.run_sweep(mf.load_config(config), tmp_path, memory=1000)
+        mf.run_sweep(mf.load_config(sweep.config), tmp_path, memory=1000)
     assert Store(tmp_path / "faults.zarr", "r").tally()[mf.Status.OK] == 256

@@ -32,6 +32,7 @@ def test_netcdf_keeps_everything(store, tmp_path, monkeypatch):
     path = export_results(store, "netcdf", tmp_path / "both.nc")
     ours = mf.open_results(store)
     theirs = xr.load_dataset(path, engine="h5netcdf")
+    assert set(theirs.coords) == set(ours.coords)
     for name in (*ours.coords, *ours.data_vars):
         assert theirs[name].dims == ours[name].dims
         np.testing.assert_array_equal(theirs[name].values, ours[name].values)
@@ -68,7 +69,9 @@ def test_a_single_point(tmp_path):
     table = pd.read_csv(export_results(store, "csv"), comment="#")
     assert len(table) == 1
     assert float(table["sigma_w"].iloc[0]) == 2
-    assert float(xr.load_dataset(export_results(store, "netcdf"))["sigma_w"]) == 2
+    dataset = xr.load_dataset(export_results(store, "netcdf"))
+    assert set(dataset.coords) == {"activation", "sigma_w", "sigma_b"}
+    assert float(dataset["sigma_w"]) == 2
 
 
 def test_mistakes(store, tmp_path):

@@ -63,6 +63,39 @@ def test_a_chunk_that_was_changed_is_refused_by_who_reads_it(path):
         np.asarray(dataset["q"])
 
 
+@pytest.mark.parametrize("name", ["chi", "status"])
+def test_a_file_that_a_power_cut_has_emptied_is_computed_again(spec, path, undisturbed, name):
+    file = path / name / "c" / "3" / "0"
+    file.write_bytes(bytes(file.stat().st_size))
+    mf.run_sweep(spec, path.parent)
+    assert digest(path) == undisturbed
+
+
+def test_a_status_that_is_none_is_refused(path):
+    file = path / "status" / "c" / "0" / "0"
+    file.write_bytes(b"\x63" * file.stat().st_size)
+    with pytest.raises(MeanFieldError, match=r"status/c/0/0 is damaged; delete it"):
+        Store(path, "r").tally()
+
+
+def test_failures_do_not_outlive_their_chunks(spec, path, undisturbed):
+    """Killed between the message and the chunk."""
+    store = Store(path, "r+")
+    store.fail(1, "out of luck")
+    (path / "status" / "c" / "1" / "0").unlink()
+    mf.run_sweep(spec, path.parent)
+    assert Store(path, "r").failures() == {}
+    (path / "status" / "failures").rmdir()
+    assert digest(path) == undisturbed
+
+
+def test_what_killed_processes_made_aside_is_deleted(spec, path):
+    for kind in ("building", "removed"):
+        (path.parent / f"store.zarr.{kind}" / "q").mkdir(parents=True)
+    mf.run_sweep(spec, path.parent)
+    assert not list(path.parent.glob("store.zarr.*"))
+
+
 def test_stopping_finishes_the_chunk_in_hand(spec, tmp_path, undisturbed):
     seen = []
     path = mf.run_sweep(spec, tmp_path, seen.append, stop=lambda: len(seen) > 2)

@@ -2,7 +2,8 @@
 
 Whatever needs JAX or a plotting or table library is imported inside the command that needs it,
 so that help and completion answer at once. A user's mistake ends with exit code 2 and a line
-that names the field, the value and what is legal; a violated bound ends with exit code 1.
+that names the field, the value and what is legal; a violated bound, or a chunk of a sweep that
+failed, with exit code 1; a signal with 128 and its number.
 """
 
 import itertools
@@ -41,7 +42,7 @@ from meanfield.cli.output import (
 from meanfield.cli.point import point
 from meanfield.cli.simulate import simulate
 from meanfield.cli.spectrum import spectrum
-from meanfield.cli.sweep import compute, export, status, sweep
+from meanfield.cli.sweep import export, run, status, sweep
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -229,7 +230,7 @@ def figure(
     elif record.data is not None:
         dataset = record.data()
     else:
-        dataset = open_results(compute(load_config(record.dataset), Path("results")))
+        dataset = open_results(run(load_config(record.dataset), Path("results")))
     for path in _draw(record, dataset, out):
         print(f"wrote {path}")
 
@@ -264,7 +265,7 @@ def reproduce(
 
     spec = load_config(name)
     _check_writable(out)
-    path = compute(spec, out)
+    path = run(spec, out)
     print(f"wrote {path}")
     dataset = open_results(path)
     if spec.figures:

@@ -1,8 +1,8 @@
 """Ctrl-C and SIGTERM while a sweep runs: the chunk in hand is finished first."""
 
 import contextlib
+import os
 import signal
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -31,9 +31,10 @@ def stoppable() -> Iterator[Stop]:
 
     def asked(number: int, _: Any) -> None:
         if stop.signal:
-            raise KeyboardInterrupt
+            raise SystemExit(stop.exit_code)
         stop.signal = number
-        print("stopping: the chunk in hand is finished first", file=sys.stderr, flush=True)
+        # Not `print`: it may be at work.
+        os.write(2, b"stopping: the chunk in hand is finished first\n")
 
     before = {number: signal.signal(number, asked) for number in SIGNALS}
     try:

@@ -1,6 +1,5 @@
 """The commands `meanfield sweep`, `status` and `export`: datasets on disk."""
 
-import contextlib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,6 +17,8 @@ if TYPE_CHECKING:
 
 # So many chunks, the last ones, say how fast a sweep goes.
 RECENT = 64
+# Chunks that come so much later than others do follow a pause.
+PAUSE = 20
 
 
 def sweep(
@@ -40,7 +41,8 @@ def sweep(
     ] = None,
     slurm: Annotated[bool, typer.Option("--slurm", help="Let Slurm start the workers.")] = False,
     memory: Annotated[
-        str | None, typer.Option("--memory", help="How much may be held, such as 2GiB.")
+        str | None,
+        typer.Option("--memory", help="What workers, or each Slurm job, may hold: 2GiB."),
     ] = None,
 ) -> None:
     """Compute a sweep into OUT/NAME.zarr; one that was interrupted goes on where it stopped."""
@@ -52,29 +54,31 @@ def sweep(
     if method is not None:
         spec = spec.model_copy(update={"method": require_method(method)})
     limit = None if memory is None else parse_size(memory)
-    with _engine(workers, scheduler, slurm, limit) as engine:
-        options = {"overwrite": overwrite, "retry_failed": retry_failed, "engine": engine}
-        path = compute(spec, out, memory=None if engine else limit, **options)
+    engine = _engine(workers, scheduler, slurm, limit)
+    options = {"overwrite": overwrite, "retry_failed": retry_failed, "engine": engine}
+    path = run(spec, out, memory=None if engine else limit, **options)
     print(f"wrote {path}")
 
 
 def _engine(workers: int | None, scheduler: str | None, slurm: bool, memory: int | None) -> Any:
-    """Return the context of who computes: None for this process."""
+    """Return who computes, None for this process."""
     from meanfield.errors import MeanFieldError
     from meanfield.sweep import cluster
 
     if scheduler is not None and (slurm or workers is not None):
         raise MeanFieldError("--scheduler has its own workers: --workers and --slurm are not legal")
+    if scheduler is not None and memory is not None:
+        raise MeanFieldError("--scheduler has its own workers: give --memory to these")
     if slurm and workers is None:
         raise MeanFieldError("--slurm needs --workers, the number of jobs")
     if scheduler is not None:
         return cluster.connected(scheduler)
     if slurm:
         return cluster.slurm(workers or 0, memory)
-    return contextlib.nullcontext() if workers is None else cluster.local(workers, memory)
+    return None if workers is None else cluster.local(workers, memory)
 
 
-def compute(spec: "SweepSpec", out: Path, **options: Any) -> Path:
+def run(spec: "SweepSpec", out: Path, **options: Any) -> Path:
     """Run a sweep to its end, print what became of its points and return its path.
 
     The options are those of `run_sweep`. Ends the program where it was asked to stop, or where
@@ -201,10 +205,10 @@ def _rate(store: "Store") -> float | None:
     """Return how many points a second came in last, or None."""
     import numpy as np
 
-    times = store.times()[-RECENT:]
-    if len(times) < 2 or times[-1] <= times[0]:
-        return None
-    return float(np.median(store.sizes) * (len(times) - 1) / (times[-1] - times[0]))
+    apart = np.diff(store.times()[-RECENT:])
+    # Nothing was computed between two runs.
+    apart = apart[apart <= PAUSE * np.median(apart)] if apart.size else apart
+    return float(np.median(store.sizes) * apart.size / apart.sum()) if apart.sum() > 0 else None
 
 
 def export(

@@ -15,13 +15,15 @@ import importlib.util
 import logging
 import os
 import signal
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from meanfield import devices
 from meanfield.errors import MeanFieldError
-from meanfield.sweep.engine import Engine, compute, versions
+from meanfield.sweep.engine import Engine, Fill, Results, compute, versions
 from meanfield.sweep.grid import Grid
 from meanfield.sweep.spec import SweepSpec
 from meanfield.sweep.store import VERSIONS_KEY, Store
@@ -31,19 +33,23 @@ if TYPE_CHECKING:
 
 # Tasks that a worker has been given: one to do, and one to go on with.
 AHEAD = 2
-# Seconds that a scheduler has to answer.
-PATIENCE = 30
+# Seconds that a scheduler has to answer, and after which it is asked for results again.
+PATIENCE, POLL = 30, 0.05
+
+
+def local(workers: int, memory: int | None = None) -> Engine:
+    """Return the engine of worker processes on this machine.
+
+    `memory` is the number of bytes that all of them may hold together. With GPUs, each worker sees
+    one. Raises `MeanFieldError` for no workers, or where dask is absent.
+    """
+    _require("distributed")
+    _require_workers(workers)
+    return _local(workers, memory)
 
 
 @contextlib.contextmanager
-def local(workers: int, memory: int | None = None) -> Iterator[Engine]:
-    """Start worker processes on this machine, and give an engine for `run_sweep`.
-
-    `memory` is what all of them may hold together. With GPUs, each worker sees one.
-    """
-    _require("distributed")
-    if workers < 1:
-        raise MeanFieldError(f"workers = {workers} is not legal; it must be at least 1")
+def _local(workers: int, memory: int | None) -> Iterator[Fill]:
     from distributed import Client, Nanny, Scheduler, SpecCluster
 
     share = "auto" if memory is None else memory // workers
@@ -72,13 +78,18 @@ def local(workers: int, memory: int | None = None) -> Iterator[Engine]:
         yield functools.partial(_on, client)
 
 
-@contextlib.contextmanager
-def connected(address: str) -> Iterator[Engine]:
-    """Give an engine whose workers are those of a running dask scheduler, "tcp://HOST:PORT".
+def connected(address: str) -> Engine:
+    """Return the engine of the workers of a running dask scheduler, "tcp://HOST:PORT".
 
-    The store must lie where they see it, under the same path.
+    The store must lie where they see it, under the same path. Raises `MeanFieldError` where dask is
+    absent, and once it is entered where no scheduler answers.
     """
     _require("distributed")
+    return _connected(address)
+
+
+@contextlib.contextmanager
+def _connected(address: str) -> Iterator[Fill]:
     from distributed import Client
 
     _quiet()
@@ -90,22 +101,29 @@ def connected(address: str) -> Iterator[Engine]:
         yield functools.partial(_on, client)
 
 
-@contextlib.contextmanager
-def slurm(jobs: int, memory: int | None = None) -> Iterator[Engine]:
-    """Start so many Slurm jobs, of one worker each, and give an engine.
+def slurm(jobs: int, memory: int | None = None) -> Engine:
+    """Return the engine of so many Slurm jobs, of one worker each.
 
-    Partition, account, walltime and the like are those of dask-jobqueue's own configuration,
-    `~/.config/dask/jobqueue.yaml`. `memory` is what each job may hold.
+    Partition, account, cores, walltime and the like are those of dask-jobqueue's own configuration,
+    `~/.config/dask/jobqueue.yaml`. `memory` is the number of bytes that each job may hold. Raises
+    `MeanFieldError` for no jobs, where dask is absent, and once it is entered where the
+    configuration lacks something.
     """
     _require("distributed", "dask_jobqueue")
-    if jobs < 1:
-        raise MeanFieldError(f"workers = {jobs} is not legal; it must be at least 1")
+    _require_workers(jobs)
+    return _slurm(jobs, memory)
+
+
+@contextlib.contextmanager
+def _slurm(jobs: int, memory: int | None) -> Iterator[Fill]:
+    from dask import config  # pyright: ignore[reportPrivateImportUsage]
     from dask_jobqueue.slurm import SLURMCluster
     from distributed import Client
 
     options: Any = {"memory": f"{memory}B"} if memory else {}
     try:
-        cluster = SLURMCluster(cores=1, processes=1, **options)
+        cores = config.get("jobqueue.slurm.cores", None) or 1
+        cluster = SLURMCluster(cores=cores, processes=1, **options)
     except ValueError as error:
         raise MeanFieldError(f"--slurm: {error}") from error
     _quiet()
@@ -132,9 +150,14 @@ def _require(*modules: str) -> None:
         )
 
 
+def _require_workers(count: int) -> None:
+    if count < 1:
+        raise MeanFieldError(f"workers = {count} is not legal; it must be at least 1")
+
+
 def _environment(number: int, workers: int) -> dict[str, str]:
     """Return the variables that give a worker its own device, and its part of the processors."""
-    threads = max(1, (os.cpu_count() or 1) // workers)
+    threads = max(1, devices.threads() // workers)
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_multi_thread_eigen=false".strip()
     own = {"MEANFIELD_THREADS": str(threads), "XLA_FLAGS": flags, "OMP_NUM_THREADS": "1"}
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -156,9 +179,9 @@ def _quiet() -> None:
 
 def _on(
     client: "Client", store: Store, grid: Grid, left: list[int], stop: Callable[[], bool]
-) -> Iterator[tuple[int, bool]]:
+) -> Results:
     """Compute the chunks that are left of a store on the workers of a client."""
-    from distributed import as_completed
+    from distributed import as_completed, wait
     from distributed.client import FutureCancelledError
     from distributed.comm.core import CommClosedError
     from distributed.scheduler import KilledWorker
@@ -171,8 +194,7 @@ def _on(
 
     def submit() -> None:
         """Give all workers that there are by now something to do, and something to go on with."""
-        workers = client.scheduler_info(n_workers=-1)["workers"]
-        count = AHEAD * max(1, len(workers)) - len(running)
+        count = AHEAD * len(client.scheduler_info(n_workers=-1)["workers"]) - len(running)
         for number in () if stop() or count < 1 else waiting:
             future = client.submit(task, number, key=f"{run}-{number}", pure=False)
             running[future] = number
@@ -180,9 +202,13 @@ def _on(
             if (count := count - 1) < 1:
                 return
 
+    missing = len(left)
     try:
-        submit()
-        while running:
+        while missing and (running or not stop()):
+            submit()
+            if not done.has_ready():
+                time.sleep(POLL)
+                continue
             future = next(done)
             number = running.pop(future)
             try:
@@ -190,13 +216,17 @@ def _on(
             except KilledWorker:
                 store.fail(number, "the workers that computed it were killed, or ran out of memory")
                 good = False
+            missing -= 1
             yield number, good
-            submit()
     except (CommClosedError, FutureCancelledError, TimeoutError, OSError) as error:
         raise MeanFieldError(
             f"the scheduler or its workers were lost ({type(error).__name__}); what is on disk is "
             "kept, and the same command goes on from there"
         ) from error
+    finally:
+        # No worker writes after the lock is given up.
+        with contextlib.suppress(Exception):
+            wait(list(running), timeout=PATIENCE)
 
 
 def _task(path: str, spec: str, number: int) -> bool:

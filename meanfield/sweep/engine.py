@@ -5,11 +5,12 @@ soon as it is done: a sweep that was interrupted, or killed, goes on from there.
 raises is recorded as failed, and the others go on.
 """
 
+import contextlib
 import dataclasses
 import importlib.metadata
 import json
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import jax
@@ -25,14 +26,19 @@ from meanfield.sweep.store import (
     SPEC_KEY,
     VERSIONS_KEY,
     Store,
+    clear_aside,
     create_store,
     remove_store,
     require_room,
     resume_store,
 )
 
-# Computes what is left of a store; yields numbers of chunks, and whether they did not fail.
-Engine = Callable[[Store, Grid, list[int], Callable[[], bool]], Iterator[tuple[int, bool]]]
+# Numbers of chunks that are done, and whether they did not fail.
+Results = Generator[tuple[int, bool], None, None]
+# Computes what is left of a store.
+Fill = Callable[[Store, Grid, list[int], Callable[[], bool]], Results]
+# Whom that needs, started where there is something to do.
+Engine = contextlib.AbstractContextManager[Fill]
 VERSIONED = ("meanfield-jax", "jax", "jaxlib", "numpy")
 
 
@@ -68,7 +74,7 @@ def run_sweep(
     stop : asked after every chunk; once true, the rest is left for the next run.
     memory : the number of bytes that this process may hold, by default most of what is free. It
         does not grow with the sweep; if it did, the sweep would end, and what is on disk is kept.
-    engine : who computes the chunks: this process, or `meanfield.sweep.cluster`.
+    engine : who computes the chunks: this process, or a context of `meanfield.sweep.cluster`.
 
     Raises
     ------
@@ -78,23 +84,28 @@ def run_sweep(
     limit = int(SHARE * free()) + used() if memory is None else memory
     path = Path(out) / f"{spec.name}.zarr"
     grid = Grid(spec)
-    if not path.exists():
+    if overwrite or not path.exists():
         require_room(path, grid.layout)
     with locked(path):
-        if overwrite and path.exists():
-            remove_store(path)
-        store = _open(path, grid)
-        if retry_failed:
-            store.forget(store.failures())
-        left = np.flatnonzero(~store.finished(mend=True)).tolist()
-        chunks = (engine or in_process)(store, grid, left, stop)
-        _follow(store, left, chunks, progress or (lambda _: None), limit)
+        clear_aside(path)
+        if path.exists() and not overwrite:
+            store = resume_store(path, spec.model_dump_json(), versions())
+            if retry_failed:
+                store.forget(store.failures())
+            if store.finished(mend=True).all():
+                engine = None
+        with engine or contextlib.nullcontext(in_process) as fill:
+            if path.exists() and overwrite:
+                remove_store(path)
+            store = Store(path, "r+") if path.exists() else _create(path, grid)
+            left = np.flatnonzero(~store.finished()).tolist()
+            # It ends here, whatever happens: workers do not outlive the lock.
+            with contextlib.closing(fill(store, grid, left, stop)) as chunks:
+                _follow(store, left, chunks, progress or (lambda _: None), limit)
     return path
 
 
-def in_process(
-    store: Store, grid: Grid, left: list[int], stop: Callable[[], bool]
-) -> Iterator[tuple[int, bool]]:
+def in_process(store: Store, grid: Grid, left: list[int], stop: Callable[[], bool]) -> Results:
     """Compute the chunks that are left of a store, one after another, on all processors."""
     for number in left:
         if stop():
@@ -105,7 +116,7 @@ def in_process(
 def _follow(
     store: Store,
     left: list[int],
-    chunks: Iterator[tuple[int, bool]],
+    chunks: Results,
     progress: Callable[[Progress], None],
     limit: int,
 ) -> None:
@@ -126,10 +137,8 @@ def _follow(
             )
 
 
-def _open(path: Path, grid: Grid) -> Store:
+def _create(path: Path, grid: Grid) -> Store:
     text = grid.spec.model_dump_json()
-    if path.exists():
-        return resume_store(path, text, versions())
     attrs = {"format": FORMAT, "title": grid.spec.title, SPEC_KEY: text, VERSIONS_KEY: versions()}
     return create_store(path, grid.layout, attrs)
 
@@ -147,8 +156,9 @@ def compute(store: Store, grid: Grid, number: int) -> bool:
 
 
 def versions() -> str:
-    """Return the versions that decide the last digits, as JSON."""
-    return json.dumps({name: _version(name) for name in VERSIONED})
+    """Return what decides the last digits, versions and the kind of device, as JSON."""
+    found = {name: _version(name) for name in VERSIONED}
+    return json.dumps(found | {"platform": jax.default_backend()})
 
 
 def _version(name: str) -> str:

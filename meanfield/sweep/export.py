@@ -15,6 +15,7 @@ import numpy as np
 import xarray as xr
 
 from meanfield.errors import MeanFieldError, Status, unknown_name
+from meanfield.sweep.grid import chunk_shape
 from meanfield.sweep.store import open_results
 
 # Rows that are held at a time.
@@ -56,7 +57,6 @@ def export_results(store: str | Path, kind: str, out: str | Path | None = None) 
 
 
 def _write_netcdf(dataset: xr.Dataset, path: Path) -> None:
-    # Slabs along the first axis, so that no variable is held whole.
     labels = [name for name in dataset.coords if dataset[name].dtype.kind not in "fiu"]
     plain = dataset.assign_coords({name: dataset[name].astype(object) for name in labels})
     import h5netcdf
@@ -65,6 +65,10 @@ def _write_netcdf(dataset: xr.Dataset, path: Path) -> None:
         file.dimensions = dict(dataset.sizes)
         for name, value in dataset.attrs.items():
             file.attrs[name] = value
+        # Those with a dimension of their name are found without being named.
+        beside = [str(name) for name in dataset.coords if name not in dataset.sizes]
+        if beside:
+            file.attrs["coordinates"] = " ".join(beside)
         for name, array in plain.variables.items():
             _copy(file, str(name), array)
 
@@ -79,18 +83,19 @@ def _copy(file: Any, name: str, array: xr.Variable) -> None:
     target = file.create_variable(name, array.dims, kind)
     for key, value in array.attrs.items():
         target.attrs[key] = np.asarray(value, "int8") if key == "flag_values" else value
-    if not array.dims:
-        target[...] = array.values
-        return
-    for rows in _slabs(array.shape):
-        target[rows] = array[rows].values
+    for block in _blocks(array.shape):
+        target[block or ...] = array[block].values
 
 
-def _slabs(shape: tuple[int, ...]) -> Iterator[slice]:
-    """Yield pieces of a first axis with so many rows in all."""
-    each = max(1, ROWS // max(1, int(np.prod(shape[1:]))))
-    for start in range(0, shape[0], each):
-        yield slice(start, start + each)
+def _blocks(shape: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
+    """Yield, in order, blocks of an array with so many cells at most."""
+    steps = chunk_shape(shape, ROWS)
+    yield from itertools.product(
+        *(
+            [slice(start, start + step) for start in range(0, n, step)]
+            for n, step in zip(shape, steps, strict=True)
+        )
+    )
 
 
 def _frames(dataset: xr.Dataset) -> Iterator[Any]:
@@ -98,9 +103,8 @@ def _frames(dataset: xr.Dataset) -> Iterator[Any]:
     names = [status.name.lower() for status in Status]
     dims = list(dataset.sizes)
     shape = tuple(dataset.sizes.values())
-    pieces = [{dims[0]: rows} for rows in _slabs(shape)] if dims else [{}]
-    for piece in pieces:
-        part = dataset.isel(piece).load()
+    for block in _blocks(shape):
+        part = dataset.isel(dict(zip(dims, block, strict=True))).load()
         frame = (
             part.to_dataframe(dim_order=dims).reset_index()
             if dims

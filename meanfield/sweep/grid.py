@@ -5,6 +5,7 @@ same bytes wherever it is computed.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -48,7 +49,7 @@ class Grid:
         lengths = [len(spec.values(name)) for name in self.axes]
         self.shape = (*((len(spec.activations),) if lead else ()), *lengths)
         self.tables = [by_table(spec, index) for index in range(len(spec.activations))]
-        self.chunks = (*((1,) if lead else ()), *_chunk_shape(lengths, self._points_of_a_chunk()))
+        self.chunks = (*((1,) if lead else ()), *chunk_shape(lengths, self._points_of_a_chunk()))
 
     def _points_of_a_chunk(self) -> int:
         share = self.size // CHUNKS
@@ -134,7 +135,8 @@ def attributes(symbol: str, long_name: str) -> dict[str, Any]:
     return {"symbol": symbol, "long_name": long_name, "units": "dimensionless"}
 
 
-def _chunk_shape(lengths: list[int], most: int) -> list[int]:
+def chunk_shape(lengths: Sequence[int], most: int) -> list[int]:
+    """Return the shape of chunks of an array with so many cells at most, whole rows first."""
     shape = list(lengths)
     for axis in range(len(shape)):
         rest = math.prod(shape[axis + 1 :])

@@ -19,10 +19,13 @@ from meanfield.errors import MeanFieldError
 def locked(path: Path) -> Iterator[None]:
     """Hold the lock of a store, which need not exist yet.
 
-    Raises `MeanFieldError` where another process holds it, or the directory cannot be written.
+    A directory that is made for a store which then is not made is removed again. Raises
+    `MeanFieldError` where another process holds it, or the directory cannot be written.
     """
     place, holder = (path.with_name(f".{path.name}.{kind}") for kind in ("lock", "holder"))
-    lock = filelock.FileLock(place, timeout=0)
+    # Who asks whether it is held holds it for a moment.
+    lock = filelock.FileLock(place, timeout=1)
+    made = [folder for folder in path.absolute().parents if not folder.exists()]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()
@@ -39,18 +42,25 @@ def locked(path: Path) -> Iterator[None]:
     finally:
         holder.unlink(missing_ok=True)
         lock.release()
+        if not path.exists():
+            place.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                for folder in made:
+                    folder.rmdir()
 
 
 def is_locked(path: Path) -> bool:
-    """Return whether a process computes a store."""
+    """Return whether a process computes a store; not where it may not be written anyway."""
     place = path.with_name(f".{path.name}.lock")
     if not place.exists():
         return False
     try:
         with filelock.FileLock(place, timeout=0):
             return False
-    except (filelock.Timeout, OSError):
+    except filelock.Timeout:
         return True
+    except OSError:
+        return False
 
 
 def _holder(place: Path) -> str:

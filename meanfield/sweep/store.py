@@ -1,10 +1,11 @@
 """Datasets on disk: a Zarr store that is written chunk by chunk and can be resumed.
 
 One task owns one chunk of every variable, and writes `status` last: a chunk without a file of
-`status` has not been finished, whatever else of it is on disk, and those files alone say what is
-left to do. Chunks are not compressed and carry a checksum. So all files of a variable are of one
-size, one that was cut short is seen without reading it, and other damage is found by whoever
-reads it. Nothing in a store depends on when it was written: a rerun is byte-identical.
+`status` has not been finished, whatever else of it is on disk. Chunks are not compressed and carry
+a checksum. So all files of a variable are of one size, and one that is missing or was cut short is
+seen without reading it. A power cut may leave files of the right size that hold nothing: those that
+were written last are read. Other damage is found by the checksum of whoever reads it. Nothing in a
+store depends on when it was written: a rerun is byte-identical.
 """
 
 import dataclasses
@@ -17,6 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import google_crc32c
 import numpy as np
 import xarray as xr
 import zarr
@@ -34,6 +36,8 @@ COORDS_KEY = "coordinate_names"
 VARIABLES_KEY = "variable_names"
 # Bytes of a checksum.
 CHECKSUM = 4
+# Seconds within which the operating system brings files to the disk.
+UNSAFE = 120
 # Beside the chunks of `status`: what the chunks that failed said.
 FAILURES = "failures"
 
@@ -73,29 +77,29 @@ class Store:
         self.path = path
         self.root = _open_group(path, mode)
         try:
-            status = self._array("status")
             names: Any = self.root.attrs[VARIABLES_KEY]
-            self.names = [str(name) for name in names]
+            # A chunk of NaN is stored too: what has no file is not there.
+            with zarr.config.set({"array.write_empty_chunks": True}):
+                self.arrays = {str(name): _array(self.root, str(name)) for name in names}
         except UNREADABLE as error:
             raise MeanFieldError(f"{path} is damaged; --overwrite starts it anew") from error
+        status = self.arrays["status"]
         self.shape, self.chunks = status.shape, status.chunks
         self.counts = tuple(-(-n // c) for n, c in zip(self.shape, self.chunks, strict=True))
 
-    def _array(self, name: str) -> zarr.Array:
-        # A chunk of NaN is stored too: what has no file is not there.
-        with zarr.config.set({"array.write_empty_chunks": True}):
-            array = self.root[name]
-        assert isinstance(array, zarr.Array)
-        return array
-
     @property
     def sizes(self) -> np.ndarray:
-        """How many points each chunk has."""
+        """How many points each chunk has, by its number."""
         sizes = np.ones((), int)
         for n, c, count in zip(self.shape, self.chunks, self.counts, strict=True):
             along = np.minimum(c, n - c * np.arange(count))
             sizes = np.multiply.outer(sizes, along)
         return sizes.ravel()
+
+    @property
+    def variables(self) -> list[str]:
+        """The names of what is stored beside `status`."""
+        return [name for name in self.arrays if name != "status"]
 
     def region(self, number: int) -> tuple[slice, ...]:
         """Return where a chunk lies."""
@@ -106,21 +110,33 @@ class Store:
         )
 
     def finished(self, mend: bool = False) -> np.ndarray:
-        """Return which chunks are there in every variable, by the sizes of their files.
+        """Return, by number, which chunks are there in every variable: files of the right size.
 
-        With `mend`, what a killed writer left of a file is deleted.
+        With `mend`, what a killed writer left of a file is deleted, and so are those of the files
+        written last that are not what their checksums say.
         """
         whole = np.ones(math.prod(self.counts), bool)
-        for name in self.names:
-            length = math.prod(self.chunks) * self._array(name).dtype.itemsize + CHECKSUM
-            there = np.zeros(whole.size, bool)
+        for name, array in self.arrays.items():
+            length = math.prod(self.chunks) * array.dtype.itemsize + CHECKSUM
+            there, times = np.zeros(whole.size, bool), np.full(whole.size, -np.inf)
             for file, number in _files(self.path / name / "c", self.counts):
                 if number is not None:
-                    there[number] = file.stat().st_size == length
+                    seen = file.stat()
+                    there[number], times[number] = seen.st_size == length, seen.st_mtime
                 elif mend and file.name.endswith(".partial"):
                     Path(file.path).unlink(missing_ok=True)
+            if mend:
+                for number in np.flatnonzero(there & (times > times.max() - UNSAFE)):
+                    file = self._file(name, int(number))
+                    there[number] = _is_sound(file)
+                    if not there[number]:
+                        file.unlink()
             whole &= there
         return whole
+
+    def _file(self, name: str, number: int) -> Path:
+        place = np.unravel_index(number, self.counts) if self.counts else ()
+        return self.path.joinpath(name, "c", *map(str, place))
 
     def write(self, number: int, values: Mapping[str, np.ndarray]) -> None:
         """Write one chunk of every variable, status last.
@@ -129,11 +145,11 @@ class Store:
         """
         region = self.region(number)
         try:
-            for name in self.names[:-1]:
-                self._array(name)[region] = values[name]
+            for name in self.variables:
+                self.arrays[name][region] = values[name]
             if not (values["status"] == Status.FAILED).any():
                 self._failure(number).unlink(missing_ok=True)
-            self._array("status")[region] = values["status"]
+            self.arrays["status"][region] = values["status"]
         except OSError as error:
             raise MeanFieldError(
                 f"{self.path} cannot be written: {error.strerror or error}; what is there is kept, "
@@ -149,7 +165,7 @@ class Store:
             file.write_text(message, encoding="utf-8")
         except OSError as error:
             raise MeanFieldError(f"{file} cannot be written: {error.strerror}") from error
-        values = {name: np.full(shape, np.nan) for name in self.names if name != "status"}
+        values = {name: np.full(shape, np.nan) for name in self.variables}
         self.write(number, values | {"status": np.full(shape, Status.FAILED, "int8")})
 
     def failures(self) -> dict[int, str]:
@@ -165,24 +181,25 @@ class Store:
         """Make chunks pending again."""
         for number in numbers:
             self._failure(number).unlink(missing_ok=True)
-            place = np.unravel_index(number, self.counts) if self.counts else ()
-            self.path.joinpath("status", "c", *map(str, place)).unlink(missing_ok=True)
+            self._file("status", number).unlink(missing_ok=True)
         place = self.path / "status" / FAILURES
         if place.is_dir() and not any(place.iterdir()):
             place.rmdir()
 
     def tally(self) -> dict[Status, int]:
-        """Return how many points have which status. Chunks that are not whole are pending."""
+        """Return how many points have which status; those of chunks that are not whole are pending.
+
+        Raises `MeanFieldError` where a status is none.
+        """
         counts = np.zeros(max(Status) + 1, int)
         cells = math.prod(self.chunks)
-        for file, number in _files(self.path / "status" / "c", self.counts):
-            if number is None:
-                continue
-            codes = np.frombuffer(Path(file.path).read_bytes(), "int8")
-            if codes.size == cells + CHECKSUM:
-                inside = tuple(slice(0, part.stop - part.start) for part in self.region(number))
-                codes = codes[:cells].reshape(self.chunks)[inside]
-                counts += np.bincount(codes.ravel(), minlength=counts.size)
+        for number in np.flatnonzero(self.finished()):
+            file = self._file("status", int(number))
+            codes = np.frombuffer(file.read_bytes(), "int8")[:cells].reshape(self.chunks)
+            inside = tuple(slice(0, part.stop - part.start) for part in self.region(int(number)))
+            if codes.min() < 0 or codes.max() > max(Status):
+                raise MeanFieldError(f"{file} is damaged; delete it and run the sweep again")
+            counts += np.bincount(codes[inside].ravel(), minlength=counts.size)
         counts[Status.PENDING] = math.prod(self.shape) - counts[1:].sum()
         return {code: int(counts[code]) for code in Status if counts[code]}
 
@@ -190,6 +207,18 @@ class Store:
         """Return when chunks were finished, in seconds, ascending."""
         files = _files(self.path / "status" / "c", self.counts)
         return np.sort([file.stat().st_mtime for file, number in files if number is not None])
+
+
+def _array(root: zarr.Group, name: str) -> zarr.Array:
+    array = root[name]
+    assert isinstance(array, zarr.Array)
+    return array
+
+
+def _is_sound(file: Path) -> bool:
+    """Return whether a chunk is what its checksum says."""
+    content = file.read_bytes()
+    return google_crc32c.value(content[:-CHECKSUM]) == int.from_bytes(content[-CHECKSUM:], "little")
 
 
 class _File:
@@ -225,9 +254,10 @@ def _files(folder: Path, counts: tuple[int, ...]) -> Iterator[tuple[Any, int | N
 
 
 def require_room(path: Path, layout: Layout) -> None:
-    """Raise `MeanFieldError` where the disk has no room for a store."""
+    """Raise `MeanFieldError` where the disk has no room for a store in place of what is there."""
     folder = next(folder for folder in path.absolute().parents if folder.exists())
     free = shutil.disk_usage(folder).free
+    free += sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
     if layout.bytes > free:
         raise MeanFieldError(
             f"{path} would take {layout.bytes / 1e9:.3g} GB, and there are {free / 1e9:.3g} GB"
@@ -242,11 +272,11 @@ def create_store(path: Path, layout: Layout, attrs: dict[str, Any]) -> Store:
     order = [*layout.variables, "status"]
     kinds = dict.fromkeys(layout.variables, ("float64", float("nan"))) | {"status": ("int8", 0)}
     described = {**layout.variables, "status": status_attributes()}
+    attrs = {**attrs, COORDS_KEY: list(layout.coords), VARIABLES_KEY: order}
+    # Built aside and renamed: a store that exists is complete in its structure.
+    building = path.with_name(f"{path.name}.building")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        attrs = {**attrs, COORDS_KEY: list(layout.coords), VARIABLES_KEY: order}
-        # Built aside and renamed: a store that exists is complete in its structure.
-        building = path.with_name(f"{path.name}.{os.getpid()}.building")
         root = zarr.open_group(building, mode="w", zarr_format=3, attributes=attrs)
         for name, (dims, values, described_as) in layout.coords.items():
             array = root.create_array(
@@ -271,6 +301,7 @@ def create_store(path: Path, layout: Layout, attrs: dict[str, Any]) -> Store:
             )
         building.rename(path)
     except OSError as error:
+        shutil.rmtree(building, ignore_errors=True)
         raise MeanFieldError(f"{path} cannot be written: {error.strerror or error}") from error
     return Store(path, "r+")
 
@@ -317,12 +348,20 @@ def _changes(before: str, now: str) -> list[str]:
 
 
 def remove_store(path: Path) -> None:
-    """Delete a store. Raises `MeanFieldError` if it is none."""
+    """Delete a store. Raises `MeanFieldError` if it is none, or may not be deleted."""
     _open_group(path, "r")
     # Renamed first: half a store is not met under its name.
-    aside = path.with_name(f"{path.name}.{os.getpid()}.removed")
-    path.rename(aside)
-    shutil.rmtree(aside)
+    try:
+        path.rename(path.with_name(f"{path.name}.removed"))
+    except OSError as error:
+        raise MeanFieldError(f"{path} cannot be deleted: {error.strerror}") from error
+    clear_aside(path)
+
+
+def clear_aside(path: Path) -> None:
+    """Delete what killed processes left of a store that they made or deleted."""
+    for kind in ("building", "removed"):
+        shutil.rmtree(path.with_name(f"{path.name}.{kind}"), ignore_errors=True)
 
 
 def open_results(path: str | Path) -> xr.Dataset:

@@ -1,0 +1,56 @@
+"""A sweep as processes of the command line that can be killed, and what it is if nobody does."""
+
+import functools
+import os
+import subprocess
+import sys
+
+from test_sweep import digest, write
+
+TEXT = """
+activations = ["hard_tanh"]
+method = "quadrature"
+[axes]
+sigma_w = { start = 0.5, stop = 3, num = 80 }
+sigma_b = { start = 0.1, stop = 1, num = 64 }
+"""
+TOTAL = 80 * 64
+
+
+class Sweep:
+    """One config, run into any directory; its kernels are kept between runs."""
+
+    def __init__(self, base):
+        self.base = base
+        self.config = write(base, TEXT, "faults")
+
+    @functools.cached_property
+    def undisturbed(self):
+        """The digest of its store."""
+        return self.finish(self.base / "undisturbed")
+
+    def start(self, out, *options):
+        """Start it, and return the process."""
+        command = [sys.executable, "-m", "meanfield", "sweep", str(self.config), "--out", str(out)]
+        return subprocess.Popen(
+            [*command, *options],
+            env={**os.environ, "MEANFIELD_CACHE": str(self.base / "cache")},
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+
+    def begin(self, out, *options):
+        """Start it, wait until points are computed, and return the process."""
+        process = self.start(out, *options)
+        for line in process.stderr:
+            if " of " in line:
+                break
+        return process
+
+    def finish(self, out):
+        """Run it to its end, and return the digest of its store."""
+        process = self.start(out)
+        _, errors = process.communicate()
+        assert process.returncode == 0, errors
+        return digest(out / "faults.zarr")
