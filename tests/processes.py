@@ -1,6 +1,5 @@
 """A sweep as processes of the command line that can be killed, and what it is if nobody does."""
 
-import functools
 import os
 import subprocess
 import sys
@@ -18,16 +17,16 @@ TOTAL = 80 * 64
 
 
 class Sweep:
-    """One config, run into any directory; its kernels are kept between runs."""
+    """One config, run into any directory; its kernels are kept between runs.
+
+    `store` is what becomes of it, and `undisturbed` the digest of that.
+    """
 
     def __init__(self, base):
         self.base = base
         self.config = write(base, TEXT, "faults")
-
-    @functools.cached_property
-    def undisturbed(self):
-        """The digest of its store."""
-        return self.finish(self.base / "undisturbed")
+        self.undisturbed = self.finish(base / "undisturbed")
+        self.store = base / "undisturbed" / "faults.zarr"
 
     def start(self, out, *options):
         """Start it, and return the process."""

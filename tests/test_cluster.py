@@ -113,12 +113,10 @@ def test_mistakes(sweep, capsys, monkeypatch, tmp_path):
 
 
 def test_a_worker_with_other_versions_is_refused(sweep, monkeypatch):
-    sweep.undisturbed  # noqa: B018
-    path = sweep.base / "undisturbed" / "faults.zarr"
-    spec = Store(path, "r").root.attrs["spec"]
+    spec = Store(sweep.store, "r").root.attrs["spec"]
     monkeypatch.setattr(cluster, "versions", lambda: "other")
     with pytest.raises(MeanFieldError, match="a worker has other versions"):
-        cluster._opened.__wrapped__(str(path), spec)
+        cluster._opened.__wrapped__(str(sweep.store), spec)
 
 
 @pytest.mark.parametrize(
