@@ -42,7 +42,6 @@ import dataclasses
 import functools
 import itertools
 import math
-import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -55,6 +54,7 @@ from meanfield._struct import require_number
 from meanfield.errors import MeanFieldError, Status, require, unknown_name
 from meanfield.fixedpoint import steady_state
 from meanfield.layers import Covariance, Dense, Layer, Repeat, Serial
+from meanfield.memory import parse_memory
 from meanfield.typing import Array
 
 Report = Callable[[int, int], None]
@@ -66,8 +66,6 @@ BATCHES = 10
 # A standard error below this part of the mean is rounding.
 ROUNDING = 1e-12
 BYTES = 8
-MEMORY = re.compile(r"\s*([0-9.]+(?:[eE][+-]?[0-9]+)?)\s*(?:([kKMGT]?)(i?)B)?\s*")
-POWERS = {"": 0, "k": 1, "K": 1, "M": 2, "G": 3, "T": 4}
 SEEDS = 2**63
 
 
@@ -262,20 +260,6 @@ def _z_score(theory: float, mean: float, error: float) -> float:
         return math.nan
     floor = ROUNDING * max(abs(theory), abs(mean))
     return (mean - theory) / max(error, floor) if mean != theory else 0.0
-
-
-def parse_memory(memory: int | str) -> int:
-    """Return the bytes that a number, or text such as "512MiB", "2GB" or "1e9", stands for."""
-    match = MEMORY.fullmatch(str(memory))
-    try:
-        if match:
-            unit = 1024 if match[3] else 1000
-            return int(float(match[1]) * unit ** POWERS[match[2] or ""])
-    except (ValueError, OverflowError):
-        pass
-    raise MeanFieldError(
-        f"memory = {memory!r} is not legal; it must be bytes, such as 512MiB, 2GB or 1e9"
-    )
 
 
 def _shown(count: int) -> str:

@@ -13,7 +13,7 @@ from problems import central_difference
 import meanfield as mf
 from meanfield.activations import PiecewiseLinear
 from meanfield.activations.custom import Custom
-from meanfield.activations.mollify import KERNELS, _bump_distribution, _bump_ramp
+from meanfield.activations.mollifiers import KERNELS, _bump_distribution, _bump_ramp
 
 RELU, HARD_TANH = mf.activation("relu"), mf.activation("hard_tanh")
 STEP = Custom(lambda x: jnp.where(x > 0.25, 1.0, -0.5), (0.25,))

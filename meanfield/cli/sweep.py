@@ -46,14 +46,14 @@ def sweep(
     ] = None,
 ) -> None:
     """Compute a sweep into OUT/NAME.zarr; one that was interrupted goes on where it stopped."""
+    from meanfield.memory import parse_memory
     from meanfield.method import require_method
     from meanfield.sweep import load_config
-    from meanfield.sweep.memory import parse_size
 
     spec = load_config(config)
     if method is not None:
         spec = spec.model_copy(update={"method": require_method(method)})
-    limit = None if memory is None else parse_size(memory)
+    limit = None if memory is None else parse_memory(memory)
     engine = _engine(workers, scheduler, slurm, limit)
     options = {"overwrite": overwrite, "retry_failed": retry_failed, "engine": engine}
     path = run(spec, out, memory=None if engine else limit, **options)

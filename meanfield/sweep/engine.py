@@ -17,9 +17,9 @@ import jax
 import numpy as np
 
 from meanfield.errors import MeanFieldError
+from meanfield.memory import free, used
 from meanfield.sweep.grid import Grid
 from meanfield.sweep.lock import locked
-from meanfield.sweep.memory import SHARE, free, used
 from meanfield.sweep.spec import SweepSpec
 from meanfield.sweep.store import (
     FORMAT,
@@ -39,6 +39,8 @@ Results = Generator[tuple[int, bool], None, None]
 Fill = Callable[[Store, Grid, list[int], Callable[[], bool]], Results]
 # Whom that needs, started where there is something to do.
 Engine = contextlib.AbstractContextManager[Fill]
+# The part of what is free that a sweep may hold if nobody says otherwise.
+SHARE = 0.8
 VERSIONED = ("meanfield-jax", "jax", "jaxlib", "numpy")
 
 
