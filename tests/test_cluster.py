@@ -114,7 +114,7 @@ def test_mistakes(sweep, capsys, monkeypatch, tmp_path):
 
 def test_a_worker_with_other_versions_is_refused(sweep, monkeypatch):
     spec = Store(sweep.store, "r").root.attrs["spec"]
-    monkeypatch.setattr(cluster, "versions", lambda: "other")
+    monkeypatch.setattr(cluster, "versions", lambda _: "other")
     with pytest.raises(MeanFieldError, match="a worker has other versions"):
         cluster._opened.__wrapped__(str(sweep.store), spec)
 

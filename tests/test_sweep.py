@@ -171,7 +171,7 @@ def test_a_grid_of_one_point(tmp_path):
 
 
 def test_other_versions_are_not_mixed(small, monkeypatch):
-    monkeypatch.setattr(engine, "versions", lambda: '{"jax": "0.1"}')
+    monkeypatch.setattr(engine, "versions", lambda _: '{"jax": "0.1"}')
     with pytest.raises(MeanFieldError, match=r'other versions: jax was "[\d.]+", is "0.1"; jaxlib'):
         mf.run_sweep(small[1], small[0] / "one")
 

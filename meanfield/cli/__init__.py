@@ -9,6 +9,7 @@ failed, with exit code 1; a signal with 128 and its number.
 import itertools
 import os
 import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -65,6 +66,7 @@ def main() -> None:
     from meanfield.errors import MeanFieldError
 
     use_compilation_cache()
+    warnings.showwarning = _warn
     try:
         sys.exit(app(standalone_mode=False))
     except MeanFieldError as error:
@@ -92,6 +94,13 @@ def _given(error: Any) -> str:
         arg.split("=", 1)[1] for arg in sys.argv if arg.split("=", 1)[0] in names and "=" in arg
     ]
     return f" (it was {typed[-1]!r})" if typed else ""
+
+
+def _warn(message: Warning | str, category: type[Warning], *_: Any) -> None:
+    prefix = "" if issubclass(category, UserWarning) else f"{category.__name__}: "
+    print(
+        "\n".join(f"warning: {line}" for line in f"{prefix}{message}".splitlines()), file=sys.stderr
+    )
 
 
 def _fail(message: str) -> NoReturn:

@@ -1,11 +1,7 @@
 """What a user types, read: activations by name or from a file, and their parameters."""
 
 import dataclasses
-import importlib.util
 import math
-import sys
-import warnings
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from meanfield.errors import MeanFieldError
@@ -18,15 +14,10 @@ if TYPE_CHECKING:
 def load_activation(name: str, params: list[str] | None) -> "Activation":
     """Return the activation that --activation and --param name."""
     from meanfield.activations import activation
+    from meanfield.activations.files import activation_from_file, is_file
 
     values = shown_params(params)
-    if ":" not in name:
-        if name.endswith(".py"):
-            raise MeanFieldError(
-                f"--activation {name!r} names no function; it must be {name}:function"
-            )
-        return activation(name, **values)
-    return _load_callable(name, values)
+    return activation_from_file(name, **values) if is_file(name) else activation(name, **values)
 
 
 def _parse_param(text: str) -> tuple[str, float]:
@@ -37,51 +28,6 @@ def _parse_param(text: str) -> tuple[str, float]:
     except ValueError:
         pass
     raise MeanFieldError(f"--param {text!r} is not legal; it must be name=number")
-
-
-def _load_callable(place: str, params: dict[str, float]) -> "Activation":
-    from meanfield.activations import Activation, from_callable
-
-    file, _, name = place.rpartition(":")
-    path = Path(file)
-    if path.suffix != ".py" or not path.is_file():
-        raise MeanFieldError(f"--activation {place!r}: {file} is no Python file")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None:
-        raise MeanFieldError(f"--activation {place!r}: {file} cannot be imported")
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:  # the user's file may raise anything
-        raise MeanFieldError(
-            f"--activation {place!r}: {file} raises {type(error).__name__}: {error}"
-        ) from error
-    found = getattr(module, name, None)
-    if found is None:
-        public = [key for key, value in vars(module).items() if callable(value) and key[0] != "_"]
-        raise MeanFieldError(
-            f"--activation {place!r}: {file} has no {name!r}; it has {', '.join(public) or 'none'}"
-        )
-    if isinstance(found, type) and issubclass(found, Activation):
-        legal = found.parameters()
-        for key in params:
-            if key not in legal:
-                raise MeanFieldError(f"{name} has no parameter {key!r}; it has {', '.join(legal)}")
-        return found(**params)
-    if params:
-        raise MeanFieldError(f"--param is not legal here: {place} takes no parameters")
-    if isinstance(found, Activation):
-        return found
-    if not callable(found):
-        raise MeanFieldError(
-            f"--activation {place!r}: {name} = {found!r} is not legal; it must be a function"
-        )
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        phi = from_callable(found, label=name)  # pyright: ignore[reportArgumentType]
-    for warning in caught:
-        print(f"warning: {warning.message}", file=sys.stderr)
-    return phi
 
 
 def shown_params(param: list[str] | None) -> dict[str, float]:

@@ -109,7 +109,8 @@ def config_rows() -> Rows:
 def progress(title: str, unit: str) -> Iterator[Any]:
     """Report progress on stderr: a bar on a terminal, else a line every tenth of the way.
 
-    What is yielded is called with how much is done, with the total, and with words that follow.
+    What is yielded is called with how much is done, with the total, with a remark, and with what
+    is wrong.
     """
     if sys.stderr.isatty():
         from rich import progress as bars
@@ -122,27 +123,28 @@ def progress(title: str, unit: str) -> Iterator[Any]:
             bars.TextColumn(unit),
             bars.TextColumn("{task.fields[rate]}"),
             bars.TimeRemainingColumn(),
-            bars.TextColumn("[red]{task.fields[note]}"),
+            bars.TextColumn("{task.fields[remark]}"),
+            bars.TextColumn("[red]{task.fields[wrong]}"),
         )
         with bars.Progress(*columns, console=Console(stderr=True)) as bar:
-            task = bar.add_task(title, rate="", note="")
+            task = bar.add_task(title, rate="", remark="", wrong="")
 
-            def show(done: int, total: int, note: str = "") -> None:
+            def show(done: int, total: int, remark: str = "", wrong: str = "") -> None:
                 speed = bar.tasks[task].speed
-                rate = f"{speed:.3g}/s" if speed else ""
-                bar.update(task, completed=done, total=total, rate=rate, note=note)
+                words: Any = {"rate": f"{speed:.3g}/s" if speed else "", "remark": remark}
+                bar.update(task, completed=done, total=total, wrong=wrong, **words)
 
             yield show
         return
     reached = -1
 
-    def report(done: int, total: int, note: str = "") -> None:
+    def report(done: int, total: int, *words: str) -> None:
         nonlocal reached
         tenth = 10 * done // total
         if tenth > reached:
             reached = tenth
-            words = f", {note}" if note else ""
-            print(f"{title}: {done} of {total} {unit}{words}", file=sys.stderr, flush=True)
+            line = ", ".join([f"{title}: {done} of {total} {unit}", *filter(None, words)])
+            print(line, file=sys.stderr, flush=True)
 
     yield report
 

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from meanfield.sweep import SweepSpec
     from meanfield.sweep.store import Store
 
+CONFIG_HELP = (
+    "A TOML file, or a name from `list configs`. Of a file, nothing is executed but the Python "
+    "files of activations that it names as file.py:function."
+)
 # So many chunks, the last ones, say how fast a sweep goes.
 RECENT = 64
 # Chunks that come so much later than others do follow a pause.
@@ -22,7 +26,7 @@ PAUSE = 20
 
 
 def sweep(
-    config: Annotated[str, typer.Argument(help="A TOML file, or a name from `list configs`.")],
+    config: Annotated[str, typer.Argument(help=CONFIG_HELP)],
     out: OutOption = Path("results"),
     method: Annotated[
         str | None, typer.Option("--method", help="table, quadrature or auto, not that of CONFIG.")
@@ -100,7 +104,8 @@ def run(spec: "SweepSpec", out: Path, **options: Any) -> Path:
 
         def show(state: Progress) -> None:
             failed = f"{state.failed} failed" if state.failed else ""
-            report(state.done, state.total, failed)
+            workers = f"{state.workers} workers" if options.get("engine") else ""
+            report(state.done, state.total, workers, failed)
 
         path = run_sweep(spec, out, show, stop=stop, **options)
     store = Store(path, "r")

@@ -14,7 +14,9 @@ import functools
 import importlib.util
 import logging
 import os
+import shutil
 import signal
+import subprocess
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -23,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from meanfield import devices
 from meanfield.errors import MeanFieldError
-from meanfield.sweep.engine import Engine, Fill, Results, compute, versions
+from meanfield.sweep.engine import Engine, Fill, Results, Step, compute, versions
 from meanfield.sweep.grid import Grid
 from meanfield.sweep.spec import SweepSpec
 from meanfield.sweep.store import VERSIONS_KEY, Store
@@ -31,6 +33,9 @@ from meanfield.sweep.store import VERSIONS_KEY, Store
 if TYPE_CHECKING:
     from distributed import Client
 
+# Dask has malloc give memory back at once, with which kernels take 1.4 times as long; what glibc
+# itself comes to in the end.
+MALLOC = {"MALLOC_MMAP_THRESHOLD_": 2**25, "MALLOC_TRIM_THRESHOLD_": 2**26}
 # Tasks that a worker has been given: one to do, and one to go on with.
 AHEAD = 2
 # Seconds that a scheduler has to answer, and after which it is asked for results again.
@@ -50,6 +55,7 @@ def local(workers: int, memory: int | None = None) -> Engine:
 
 @contextlib.contextmanager
 def _local(workers: int, memory: int | None) -> Iterator[Fill]:
+    from dask import config  # pyright: ignore[reportPrivateImportUsage]
     from distributed import Client, Nanny, Scheduler, SpecCluster
 
     share = "auto" if memory is None else memory // workers
@@ -71,11 +77,12 @@ def _local(workers: int, memory: int | None) -> Iterator[Fill]:
     }
     _quiet()
     with (
+        config.set({"distributed.nanny.pre-spawn-environ": MALLOC}),
         SpecCluster(scheduler=scheduler, workers=specs) as cluster,
         Client(cluster) as client,
     ):
         client.register_plugin(_undisturbed())
-        yield functools.partial(_on, client)
+        yield functools.partial(_on, client, _nothing)
 
 
 def connected(address: str) -> Engine:
@@ -98,7 +105,7 @@ def _connected(address: str) -> Iterator[Fill]:
     except (OSError, ValueError, TypeError) as error:
         raise MeanFieldError(f"--scheduler {address!r}: no dask scheduler answers there") from error
     with client:
-        yield functools.partial(_on, client)
+        yield functools.partial(_on, client, _nothing)
 
 
 def slurm(jobs: int, memory: int | None = None) -> Engine:
@@ -106,21 +113,33 @@ def slurm(jobs: int, memory: int | None = None) -> Engine:
 
     Partition, account, cores, walltime and the like are those of dask-jobqueue's own configuration,
     `~/.config/dask/jobqueue.yaml`. `memory` is the number of bytes that each job may hold. Raises
-    `MeanFieldError` for no jobs, where dask is absent, and once it is entered where the
-    configuration lacks something.
+    `MeanFieldError` for no jobs, where dask or Slurm is absent, and once it is entered where the
+    configuration lacks something. Where all jobs have ended and none is waiting, so does the sweep.
     """
     _require("distributed", "dask_jobqueue")
     _require_workers(jobs)
+    if shutil.which("sbatch") is None:
+        raise MeanFieldError("--slurm: there is no Slurm here; its sbatch is not found")
     return _slurm(jobs, memory)
 
 
 @contextlib.contextmanager
 def _slurm(jobs: int, memory: int | None) -> Iterator[Fill]:
     from dask import config  # pyright: ignore[reportPrivateImportUsage]
-    from dask_jobqueue.slurm import SLURMCluster
     from distributed import Client
 
-    options: Any = {"memory": f"{memory}B"} if memory else {}
+    # Importing dask-jobqueue takes Ctrl-C away.
+    handler = signal.getsignal(signal.SIGINT)
+    from dask_jobqueue.slurm import SLURMCluster
+
+    signal.signal(signal.SIGINT, handler)
+
+    before = config.get("jobqueue.slurm.job-script-prologue", None) or []
+    exports = [f"export {name}={value}" for name, value in MALLOC.items()]
+    options: Any = {"job_script_prologue": [*before, *exports]}
+    options |= {"memory": f"{memory}B"} if memory else {}
+    if not memory and config.get("jobqueue.slurm.memory", None) is None:
+        raise MeanFieldError("--slurm needs --memory, or memory in dask's jobqueue.yaml")
     try:
         cores = config.get("jobqueue.slurm.cores", None) or 1
         cluster = SLURMCluster(cores=cores, processes=1, **options)
@@ -128,8 +147,41 @@ def _slurm(jobs: int, memory: int | None) -> Iterator[Fill]:
         raise MeanFieldError(f"--slurm: {error}") from error
     _quiet()
     with cluster, Client(cluster) as client:
+        _require_legal(cluster.job_script())
         cluster.scale(jobs=jobs)
-        yield functools.partial(_on, client)
+        yield functools.partial(_on, client, _require_jobs(cluster))
+
+
+def _require_legal(script: str) -> None:
+    """Raise `MeanFieldError` where Slurm would refuse a job."""
+    command = ["sbatch", "--test-only"]
+    told = subprocess.run(command, input=script, capture_output=True, text=True, check=False)
+    if told.returncode:
+        reason = told.stderr.strip().splitlines()[-1].removeprefix("allocation failure: ")
+        raise MeanFieldError(f"--slurm: Slurm would refuse such jobs: {reason}")
+
+
+def _require_jobs(cluster: Any) -> Callable[[], None]:
+    """Return what raises `MeanFieldError` once Slurm has none of the jobs of a cluster."""
+    asked = time.monotonic()
+
+    def require() -> None:
+        nonlocal asked
+        if time.monotonic() < asked + PATIENCE:
+            return
+        asked = time.monotonic()
+        numbers = [job.job_id for job in cluster.workers.values() if job.job_id]
+        command = ["squeue", "--noheader", "--format=%i", f"--jobs={','.join(numbers)}"]
+        told = subprocess.run(command, capture_output=True, text=True, check=False)
+        # squeue fails where Slurm does not answer, and where the only job is long gone.
+        gone = not told.stdout.split() and (not told.returncode or "Invalid job" in told.stderr)
+        if not numbers or gone:
+            raise MeanFieldError(
+                "Slurm has ended all jobs of the sweep, or refused them (their logs say why); what "
+                "is on disk is kept, and the same command goes on from there"
+            )
+
+    return require
 
 
 def _undisturbed() -> Any:
@@ -141,6 +193,10 @@ def _undisturbed() -> Any:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     return Undisturbed()
+
+
+def _nothing() -> None:
+    """Let a sweep wait for workers: they will come, or the user sees that there are none."""
 
 
 def _require(*modules: str) -> None:
@@ -178,9 +234,17 @@ def _quiet() -> None:
 
 
 def _on(
-    client: "Client", store: Store, grid: Grid, left: list[int], stop: Callable[[], bool]
+    client: "Client",
+    require_jobs: Callable[[], None],
+    store: Store,
+    grid: Grid,
+    left: list[int],
+    stop: Callable[[], bool],
 ) -> Results:
-    """Compute the chunks that are left of a store on the workers of a client."""
+    """Compute the chunks that are left of a store on the workers of a client.
+
+    While there are none, `require_jobs` is called: it raises where none will come.
+    """
     from distributed import as_completed, wait
     from distributed.client import FutureCancelledError
     from distributed.comm.core import CommClosedError
@@ -192,9 +256,9 @@ def _on(
     running: dict[Any, int] = {}
     done = as_completed()
 
-    def submit() -> None:
+    def submit(workers: int) -> None:
         """Give all workers that there are by now something to do, and something to go on with."""
-        count = AHEAD * len(client.scheduler_info(n_workers=-1)["workers"]) - len(running)
+        count = AHEAD * workers - len(running)
         for number in () if stop() or count < 1 else waiting:
             future = client.submit(task, number, key=f"{run}-{number}", pure=False)
             running[future] = number
@@ -202,11 +266,16 @@ def _on(
             if (count := count - 1) < 1:
                 return
 
-    missing = len(left)
+    missing, workers = len(left), 0
     try:
         while missing and (running or not stop()):
-            submit()
+            before, workers = workers, len(client.scheduler_info(n_workers=-1)["workers"])
+            submit(workers)
             if not done.has_ready():
+                if workers != before:
+                    yield Step(workers)
+                if not workers:
+                    require_jobs()
                 time.sleep(POLL)
                 continue
             future = next(done)
@@ -217,7 +286,7 @@ def _on(
                 store.fail(number, "the workers that computed it were killed, or ran out of memory")
                 good = False
             missing -= 1
-            yield number, good
+            yield Step(workers, number, not good)
     except (CommClosedError, FutureCancelledError, TimeoutError, OSError) as error:
         raise MeanFieldError(
             f"the scheduler or its workers were lost ({type(error).__name__}); what is on disk is "
@@ -236,10 +305,8 @@ def _task(path: str, spec: str, number: int) -> bool:
 
 @functools.lru_cache(maxsize=1)
 def _opened(path: str, spec: str) -> tuple[Store, Grid]:
-    store = Store(Path(path), "r+")
-    if store.root.attrs[VERSIONS_KEY] != versions():
-        raise MeanFieldError(
-            f"a worker has other versions, {versions()}, than {path}: "
-            f"{store.root.attrs[VERSIONS_KEY]}"
-        )
-    return store, Grid(SweepSpec.model_validate_json(spec))
+    store, sweep = Store(Path(path), "r+"), SweepSpec.model_validate_json(spec)
+    before, now = store.root.attrs[VERSIONS_KEY], versions(sweep)
+    if before != now:
+        raise MeanFieldError(f"a worker has other versions, {now}, than {path}: {before}")
+    return store, Grid(sweep)

@@ -16,6 +16,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from meanfield.activations.files import digest
 from meanfield.errors import MeanFieldError
 from meanfield.memory import free, used
 from meanfield.sweep.grid import Grid
@@ -33,8 +34,18 @@ from meanfield.sweep.store import (
     resume_store,
 )
 
-# Numbers of chunks that are done, and whether they did not fail.
-Results = Generator[tuple[int, bool], None, None]
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """What an engine tells: how many workers it has, and a chunk that is done, if one is."""
+
+    workers: int
+    chunk: int | None = None
+    failed: bool = False
+
+
+# An engine's steps.
+Results = Generator[Step, None, None]
 # Computes what is left of a store.
 Fill = Callable[[Store, Grid, list[int], Callable[[], bool]], Results]
 # Whom that needs, started where there is something to do.
@@ -46,11 +57,12 @@ VERSIONED = ("meanfield-jax", "jax", "jaxlib", "numpy")
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
-    """How far a sweep has come, in points."""
+    """How far a sweep has come, in points, and with how many processes it goes on."""
 
     done: int
     total: int
     failed: int
+    workers: int
 
 
 def run_sweep(
@@ -70,7 +82,7 @@ def run_sweep(
 
     Parameters
     ----------
-    progress : called at the start and after every chunk.
+    progress : called at the start, after every chunk, and where workers come or go.
     overwrite : delete a store that exists, whatever sweep it holds, and start anew.
     retry_failed : compute those chunks again that failed; without it they are left as they are.
     stop : asked after every chunk; once true, the rest is left for the next run.
@@ -91,7 +103,7 @@ def run_sweep(
     with locked(path):
         clear_aside(path)
         if path.exists() and not overwrite:
-            store = resume_store(path, spec.model_dump_json(), versions())
+            store = resume_store(path, spec.model_dump_json(), versions(spec))
             if retry_failed:
                 store.forget(store.failures())
             if store.finished(mend=True).all():
@@ -112,7 +124,7 @@ def in_process(store: Store, grid: Grid, left: list[int], stop: Callable[[], boo
     for number in left:
         if stop():
             return
-        yield number, compute(store, grid, number)
+        yield Step(1, number, not compute(store, grid, number))
 
 
 def _follow(
@@ -125,11 +137,12 @@ def _follow(
     sizes = store.sizes
     total, failed = int(sizes.sum()), int(sizes[list(store.failures())].sum())
     done = total - int(sizes[left].sum())
-    progress(Progress(done, total, failed))
-    for number, good in chunks:
-        done += int(sizes[number])
-        failed += 0 if good else int(sizes[number])
-        progress(Progress(done, total, failed))
+    progress(Progress(done, total, failed, 0))
+    for step in chunks:
+        if step.chunk is not None:
+            done += int(sizes[step.chunk])
+            failed += int(sizes[step.chunk]) if step.failed else 0
+        progress(Progress(done, total, failed, step.workers))
         if used() > limit:
             jax.clear_caches()
         if used() > limit:
@@ -141,7 +154,12 @@ def _follow(
 
 def _create(path: Path, grid: Grid) -> Store:
     text = grid.spec.model_dump_json()
-    attrs = {"format": FORMAT, "title": grid.spec.title, SPEC_KEY: text, VERSIONS_KEY: versions()}
+    attrs = {
+        "format": FORMAT,
+        "title": grid.spec.title,
+        SPEC_KEY: text,
+        VERSIONS_KEY: versions(grid.spec),
+    }
     return create_store(path, grid.layout, attrs)
 
 
@@ -157,10 +175,11 @@ def compute(store: Store, grid: Grid, number: int) -> bool:
     return True
 
 
-def versions() -> str:
-    """Return what decides the last digits, versions and the kind of device, as JSON."""
+def versions(spec: SweepSpec) -> str:
+    """Return what decides the last digits: versions, the kind of device, users' files, as JSON."""
     found = {name: _version(name) for name in VERSIONED}
-    return json.dumps(found | {"platform": jax.default_backend()})
+    files = {a.name: f"SHA-256 {digest(a.name)}" for a in spec.activations if a.in_file}
+    return json.dumps(found | {"platform": jax.default_backend()} | files)
 
 
 def _version(name: str) -> str:

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from meanfield.activations import activations
 from meanfield.errors import Status
 from meanfield.observables import observables
 from meanfield.sweep.points import by_table, evaluate
@@ -20,8 +19,9 @@ from meanfield.sweep.store import Layout
 # A chunk has at least this many points, by quadrature and by table, where the grid has; by
 # quadrature a sweep of one activation has at least four chunks.
 QUADRATURE_POINTS, TABLE_POINTS = 256, 4096
-# A larger grid has larger chunks, of which it has about so many, up to these.
-CHUNKS = 4096
+# A larger grid has larger chunks, of which it has about so many, up to these: writing one costs
+# what 4000 points cost by table.
+QUADRATURE_CHUNKS, TABLE_CHUNKS = 4096, 64
 MOST_QUADRATURE_POINTS, MOST_TABLE_POINTS = 4096, 65536
 STATE = {
     "q": ("q*", "fixed variance of pre-activations"),
@@ -52,9 +52,9 @@ class Grid:
         self.chunks = (*((1,) if lead else ()), *chunk_shape(lengths, self._points_of_a_chunk()))
 
     def _points_of_a_chunk(self) -> int:
-        share = self.size // CHUNKS
         if any(self.tables):
-            return min(max(TABLE_POINTS, share), MOST_TABLE_POINTS)
+            return min(max(TABLE_POINTS, self.size // TABLE_CHUNKS), MOST_TABLE_POINTS)
+        share = self.size // QUADRATURE_CHUNKS
         if share >= QUADRATURE_POINTS:
             return min(share, MOST_QUADRATURE_POINTS)
         quarter = self.size // len(self.spec.activations) // 4
@@ -122,9 +122,7 @@ class Grid:
 
     def _legal(self, index: int, points: dict[str, np.ndarray]) -> np.ndarray:
         legal = np.ones(next(iter(points.values())).shape, bool)
-        for name, (_, _, check) in (
-            activations[self.spec.activations[index].name].parameters().items()
-        ):
+        for name, (_, _, check) in self.spec.activations[index].parameters().items():
             if name in points:
                 legal &= np.asarray(check(points[name]), bool)
         return legal

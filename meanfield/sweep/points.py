@@ -14,7 +14,6 @@ import numpy as np
 
 from meanfield._elementwise import PIECE, elementwise, side_by_side
 from meanfield._struct import pick
-from meanfield.activations import activations
 from meanfield.activations.base import Activation
 from meanfield.batch import EACH
 from meanfield.criticality import PER_TABLE, CriticalPoint, edge_of_chaos
@@ -44,8 +43,7 @@ def _length(size: int) -> int:
 def activation_of(spec: SweepSpec, index: int, values: dict[str, Any]) -> Activation:
     """Return an activation of a sweep with the parameters among some values."""
     given = spec.activations[index]
-    cls = activations[given.name]
-    return cls(**{name: values[name] for name in cls.parameters() if name in values})
+    return given.make(**{name: values[name] for name in given.parameters() if name in values})
 
 
 def by_table(spec: SweepSpec, index: int) -> bool:

@@ -1,7 +1,7 @@
 """What a sweep is: a TOML config, read and checked.
 
     title = "Bounds of the scaled-bounded theorem"
-    activations = ["shtanh", { name = "leaky_relu", negative_slope = 0.2 }]
+    activations = ["shtanh", { name = "leaky_relu", negative_slope = 0.2 }, "mine.py:phi"]
     on = "edge_of_chaos"                     # σw is solved for; without it, give its axis
     observables = ["moment_ratio"]
     method = "auto"                          # or "table" or "quadrature"; they agree
@@ -12,7 +12,8 @@
 
 Axes are sigma_w or weight_variance = σw², sigma_b or bias_variance = σb², and parameters that
 all activations share. Unknown keys are refused. All problems with keys and values are reported at
-once; only when there are none, whether they fit together is looked at.
+once; only when there are none, whether they fit together is looked at. An activation FILE.py:NAME
+is looked for beside the config, and that file is executed: nothing else in a config is.
 """
 
 import difflib
@@ -29,11 +30,13 @@ from pydantic import (
     Field,
     Tag,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
 
-from meanfield.activations import activation, activations
+from meanfield.activations import Activation, activation, activations
+from meanfield.activations.files import activation_from_file, is_file, parameters_in_file
 from meanfield.errors import MeanFieldError
 from meanfield.method import Method
 from meanfield.observables import observables
@@ -43,6 +46,8 @@ BIAS_AXES = ("sigma_b", "bias_variance")
 # A longer axis, or a grid that no disk holds, is a slip of the pen.
 MAX_POINTS = 100_000
 MAX_GRID = 10**12
+# Where names of files begin, while a config is read.
+FOLDER = "folder"
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -106,14 +111,38 @@ class ActivationSpec(BaseModel):
     @property
     def label(self) -> str:
         text = ", ".join(f"{key}={value:g}" for key, value in self.params.items())
-        return f"{self.name}({text})" if text else self.name
+        name = Path(self.name).name
+        return f"{name}({text})" if text else name
+
+    @property
+    def in_file(self) -> bool:
+        """Whether it is one of a user's own file."""
+        return is_file(self.name)
+
+    def parameters(self) -> dict[str, Any]:
+        """Return the parameters that it has, as `Activation.parameters` does."""
+        if self.in_file:
+            return parameters_in_file(self.name)
+        return activations[self.name].parameters()
+
+    def make(self, **params: Any) -> Activation:
+        """Return the activation with values of its parameters."""
+        if self.in_file:
+            return activation_from_file(self.name, **params)
+        return activation(self.name, **params)
+
+    @field_validator("name")
+    @classmethod
+    def _is_beside_the_config(cls, name: str, info: ValidationInfo) -> str:
+        folder = (info.context or {}).get(FOLDER)
+        return str(Path(folder, name).resolve()) if folder and is_file(name) else name
 
     @model_validator(mode="after")
     def _exists(self) -> "ActivationSpec":
         for key, value in self.params.items():
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise ValueError(f"{key} = {value!r} must be a number")
-        activation(self.name, **self.params)
+        self.make(**self.params)
         return self
 
 
@@ -174,13 +203,11 @@ class SweepSpec(Strict):
             raise ValueError(f"axes span {size} points; at most {MAX_GRID} are possible")
         for name in self.observables:
             for spec in self.activations:
-                missing = set(observables[name].parameters) - set(
-                    activations[spec.name].parameters()
-                )
+                missing = set(observables[name].parameters) - set(spec.parameters())
                 if missing:
                     raise ValueError(
                         f"observables: {name} needs a parameter {missing.pop()!r}, "
-                        f"which {spec.name} has not"
+                        f"which {spec.label} has not"
                     )
         return self
 
@@ -190,11 +217,11 @@ class SweepSpec(Strict):
             for spec in self.activations:
                 if name in spec.params:
                     raise ValueError(f"axes.{name} is fixed already: {spec.label}")
-                if name not in activations[spec.name].parameters():
-                    known = (*sigmas, *activations[spec.name].parameters())
+                if name not in spec.parameters():
+                    known = (*sigmas, *spec.parameters())
                     near = difflib.get_close_matches(name, known, n=1)
                     hint = f"did you mean {near[0]}?" if near else f"legal: {', '.join(known)}"
-                    raise ValueError(f"axes.{name} is no parameter of {spec.name}; {hint}")
+                    raise ValueError(f"axes.{name} is no parameter of {spec.label}; {hint}")
 
     def _check_sigma_axes(self) -> None:
         for pair in (WEIGHT_AXES, BIAS_AXES):
@@ -250,18 +277,21 @@ def load_config(source: str | Path) -> SweepSpec:
         raise MeanFieldError(f"config {path} cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise MeanFieldError(f"config {path} is not TOML: {error}") from error
-    return spec_of(table, path.stem)
+    return spec_of(table, path.stem, path.parent)
 
 
-def spec_of(table: dict[str, Any], name: str) -> SweepSpec:
+def spec_of(table: dict[str, Any], name: str, folder: Path | None = None) -> SweepSpec:
     """Return the sweep of a name that a table, the content of NAME.toml, describes.
+
+    Files of activations are looked for from `folder`, by default from the current directory.
 
     Raises `MeanFieldError` with every problem in it, each naming the field.
     """
     if "name" in table:
         raise MeanFieldError(f"{name}.toml: name is not legal; the file's name is the sweep's")
     try:
-        return SweepSpec(name=name, **table)
+        context = {FOLDER: folder or Path.cwd()}
+        return SweepSpec.model_validate({"name": name, **table}, context=context)
     except ValidationError as error:
         found = error.errors()
         # An item that is refused is then missing from its list, which is no second problem.
