@@ -6,7 +6,7 @@ Sweeps tanh over σw and σb by table, with six observables, each grid in a fres
 
 - Throughput: one grid in this process, then by one and by two workers, from their first chunk to
   their last; whole commands too, which start Python and workers and load kernels.
-- Chunks: what writing one costs beside its points.
+- Chunks: what writing one costs beside its points, and what handing it to a worker.
 - Memory: the largest that a process held, above what it held after its imports.
 - Resuming: what it takes to see which of 100 000 chunks are there, all but the last ones.
 
@@ -26,6 +26,7 @@ from pathlib import Path
 import numpy as np
 
 import meanfield as mf
+from meanfield.sweep import cluster
 from meanfield.sweep.engine import compute
 from meanfield.sweep.grid import Grid
 from meanfield.sweep.spec import spec_of
@@ -41,7 +42,7 @@ OBSERVABLES = [
 ]
 SHARED = (2000, 1000)
 SIZES = ((100, 100), (1000, 100), (1000, 1000), (10_000, 1000), (10_000, 10_000))
-MANY = 100_000
+MANY, TASKS = 100_000, 2000
 # In a process of its own: imports, sweeps, and tells what it held.
 CHILD = """
 import json, re, sys, time
@@ -134,6 +135,27 @@ def chunks(folder):
     )
 
 
+def no_work(*_):
+    """Compute nothing, in a worker."""
+    return True
+
+
+def tasks(folder):
+    """Print how long it takes to hand a chunk to a worker and to hear that it is done."""
+    spec = spec_of(table((1000, 1000)), "tasks")
+    grid = Grid(spec)
+    store = create_store(Path(folder, "tasks.zarr"), grid.layout, {"format": "meanfield-sweep"})
+    # As many at a time as a hundred workers have.
+    cluster._task, cluster.AHEAD = no_work, 100
+    with cluster.local(2) as fill:
+        time.sleep(5)
+        start = time.perf_counter()
+        steps = fill(store, grid, list(range(TASKS)), lambda: False)
+        done = sum(step.chunk is not None for step in steps)
+        took = (time.perf_counter() - start) / done
+    print(f"a task of no work: {1e3 * took:.2f} ms, so that one driver hands out {1 / took:.0f}/s")
+
+
 def memory(folder, largest):
     """Print what sweeps of growing size hold."""
     print("memory above that after the imports:")
@@ -189,6 +211,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         throughput(folder)
         chunks(folder)
+        tasks(folder)
         resuming(folder)
         memory(folder, largest)
     print(f"meanfield-jax {mf.__version__}")

@@ -200,9 +200,9 @@ def test_larger_grids_have_larger_chunks(size, method):
     )
     grid = Grid(spec)
     points = int(np.prod(grid.chunks))
-    assert points <= (65536 if method == "table" else 4096)
+    assert points <= (131072 if method == "table" else 4096)
     if size >= 10**8:
-        assert points > 0.7 * (65536 if method == "table" else 4096)
+        assert points > 0.7 * (131072 if method == "table" else 4096)
 
 
 def test_chunks_tile_the_grid(path):

@@ -78,7 +78,7 @@ def _content(path: Path) -> bytes:
 def _found(place: str, content: str) -> Activation | type[Activation]:
     path, name = split_place(place)
     module = _run(path.resolve(), content)
-    found: Any = getattr(module, name, None)
+    found = getattr(module, name, None)
     if found is None:
         public = [key for key, value in vars(module).items() if callable(value) and key[0] != "_"]
         raise MeanFieldError(
@@ -90,7 +90,7 @@ def _found(place: str, content: str) -> Activation | type[Activation]:
         raise MeanFieldError(
             f"activation {place!r}: {name} = {found!r} is not legal; it must be a function"
         )
-    return from_callable(found, label=name)
+    return from_callable(found, label=name)  # pyright: ignore[reportArgumentType]
 
 
 @functools.cache

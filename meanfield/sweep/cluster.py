@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": 2**25, "MALLOC_TRIM_THRESHOLD_": 2**26}
 # Tasks that a worker has been given: one to do, and one to go on with.
 AHEAD = 2
-# Seconds that a scheduler has to answer, and after which it is asked for results again.
-PATIENCE, POLL = 30, 0.05
+# Seconds that a scheduler has to answer, and after which it is asked for results and for workers.
+PATIENCE, POLL, ROLL = 30, 0.01, 1.0
 
 
 def local(workers: int, memory: int | None = None) -> Engine:
@@ -243,7 +243,7 @@ def _on(
 ) -> Results:
     """Compute the chunks that are left of a store on the workers of a client.
 
-    While there are none, `require_jobs` is called: it raises where none will come.
+    While there are no workers, `require_jobs` is called: it raises where none will come.
     """
     from distributed import as_completed, wait
     from distributed.client import FutureCancelledError
@@ -266,16 +266,19 @@ def _on(
             if (count := count - 1) < 1:
                 return
 
-    missing, workers = len(left), 0
+    missing, workers, called = len(left), 0, -ROLL
     try:
         while missing and (running or not stop()):
-            before, workers = workers, len(client.scheduler_info(n_workers=-1)["workers"])
-            submit(workers)
-            if not done.has_ready():
-                if workers != before:
-                    yield Step(workers)
+            if time.monotonic() > called + ROLL:
+                workers, called = (
+                    len(client.scheduler_info(n_workers=-1)["workers"]),
+                    time.monotonic(),
+                )
+                yield Step(workers)
                 if not workers:
                     require_jobs()
+            submit(workers)
+            if not done.has_ready():
                 time.sleep(POLL)
                 continue
             future = next(done)

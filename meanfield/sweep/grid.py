@@ -22,7 +22,7 @@ QUADRATURE_POINTS, TABLE_POINTS = 256, 4096
 # A larger grid has larger chunks, of which it has about so many, up to these: writing one costs
 # what 4000 points cost by table.
 QUADRATURE_CHUNKS, TABLE_CHUNKS = 4096, 64
-MOST_QUADRATURE_POINTS, MOST_TABLE_POINTS = 4096, 65536
+MOST_QUADRATURE_POINTS, MOST_TABLE_POINTS = 4096, 131072
 STATE = {
     "q": ("q*", "fixed variance of pre-activations"),
     "sigma_w": ("σ_w", "standard deviation of weights, times the root of the width"),
