@@ -37,6 +37,7 @@ from meanfield.free_product import (
     Factors,
     Solution,
     Stack,
+    edge_of_stack,
     gather,
     solve,
     support_of,
@@ -208,6 +209,18 @@ def jacobian_spectrum(layer: Layer, q: ScalarLike, depth: ScalarLike = 1.0) -> J
     if known and not _only_scales(stack.parts[0].layer):
         single = single and bool(np.any(np.asarray(depth) == 1))
     return _spectrum(stack, depth, room=f"{room}", single="yes" if single else "no")
+
+
+def largest_singular_value(layer: Layer, q: ScalarLike, depth: ScalarLike = 1.0) -> Array:
+    """Return the largest singular value of what `jacobian_spectrum` describes, without the rest.
+
+    NaN where the law of slopes is not resolved. Arguments broadcast; they must be numbers.
+    """
+    _require_dense(layer)
+    stack = _parts(_unroll(layer, q), q)
+    most = int(jnp.max(_count_turns(stack)))
+    room = next((size for size in ROOM if size >= most), ROOM[-1])
+    return _largest(stack, depth, room=f"{room}")
 
 
 def _require_dense(layer: Layer) -> None:
@@ -415,6 +428,19 @@ def _spectrum(parts: Parts, depth: ScalarLike, room: str, single: str) -> Jacobi
         status=status,
         single=single == "yes",
     )
+
+
+@elementwise("room")
+def _largest(parts: Parts, depth: ScalarLike, room: str) -> Array:
+    factors = _factors(parts, jnp.asarray(depth, dtype=float), int(room))
+    stack = Stack.of(factors)
+    log_chi = jnp.concatenate([kind.log_chi for kind in factors])
+    ends = gather(factors, lambda law: jnp.stack(law.span))[:, 1]
+    edge = jnp.where(stack.is_law, ends[0], edge_of_stack(stack, ends, 1.0))
+    places, masses, _ = atoms_of(stack)
+    top = jnp.maximum(edge, jnp.where(masses > 0, places, -jnp.inf).max())
+    resolved = gather(factors, lambda law: law.resolved).all()
+    return jnp.where(resolved, jnp.exp((top + (stack.count * log_chi).sum()) / 2), jnp.nan)
 
 
 def _verdict(stack: Parts, right: Array) -> Array:

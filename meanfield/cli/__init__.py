@@ -41,6 +41,7 @@ from meanfield.cli.output import (
     report_check,
 )
 from meanfield.cli.point import point
+from meanfield.cli.recommend import recommend
 from meanfield.cli.simulate import simulate
 from meanfield.cli.spectrum import spectrum
 from meanfield.cli.sweep import export, run, status, sweep
@@ -153,6 +154,7 @@ def list_(
 
 app.command()(point)
 app.command()(describe)
+app.command()(recommend)
 app.command()(spectrum)
 app.command()(simulate)
 

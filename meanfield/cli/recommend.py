@@ -1,0 +1,118 @@
+"""The command `meanfield recommend`: how to initialise a deep network with an activation."""
+
+import math
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from meanfield.cli.inputs import load_activation, shown_params
+from meanfield.cli.options import ActivationArgument, JsonOption, ParamOption
+from meanfield.cli.output import console
+
+if TYPE_CHECKING:
+    from meanfield.recommendation import Assessment, Recommendation
+
+
+def recommend(
+    activation: ActivationArgument,
+    depth: Annotated[int, typer.Option("--depth", help="Layers of the network.")],
+    width: Annotated[
+        int | None, typer.Option("--width", help="Units in a layer: adds what these change.")
+    ] = None,
+    sigma_b: Annotated[
+        float | None, typer.Option("--sigma-b", help="That of the biases; by default chosen too.")
+    ] = None,
+    free: Annotated[
+        str | None, typer.Option("--free", help="A parameter of the activation to choose.")
+    ] = None,
+    param: ParamOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Recommend how to initialise a deep network: σw, σb, weights, and why."""
+    import json
+
+    from meanfield.recommendation import recommend
+
+    phi = load_activation(activation, param)
+    found = recommend(phi, depth, width, sigma_b, free)
+    if as_json:
+        print(json.dumps(_record(activation, shown_params(param), found), ensure_ascii=False))
+    else:
+        _print_page(activation, free, found)
+    choice = found.choice
+    if choice is None or not choice.trainable:
+        raise typer.Exit(1)
+
+
+def _record(name: str, params: dict[str, float], found: "Recommendation") -> dict[str, Any]:
+    return {
+        "activation": name,
+        **params,
+        "best": None if found.best is None else _numbers(found.best),
+        "why": found.why,
+        "parameter": found.parameter,
+        "stretch": found.stretch,
+        "cures": [{"words": c.words, **_numbers(c.assessment)} for c in found.cures],
+    }
+
+
+def _numbers(one: "Assessment") -> dict[str, Any]:
+    numbers = {
+        "sigma_w": float(one.layer.sigma_w),
+        "sigma_b": float(one.layer.sigma_b),
+        "ensemble": one.layer.ensemble,
+        "q": one.q,
+        "depth": one.depth,
+        "chi": one.chi,
+        "slope": one.slope,
+        "gradient": one.gradient,
+        "decorrelation": list(one.decorrelation),
+        "spread_gaussian": one.spread_gaussian,
+        "spread_orthogonal": one.spread_orthogonal,
+        "largest": one.largest,
+        "width": one.width,
+        "width_spread": one.width_spread,
+        "trainable": one.trainable,
+    }
+    lost = {k for k, v in numbers.items() if isinstance(v, float) and not math.isfinite(v)}
+    return {k: None if k in lost else v for k, v in numbers.items()}
+
+
+def _print_page(name: str, free: str | None, found: "Recommendation") -> None:
+    page = console()
+    if found.parameter is not None:
+        page.print(f"{free} = {found.parameter:.6g}")
+    if found.best is None:
+        page.print(found.why)
+    else:
+        _print_network(page, name, found.best)
+    if found.stretch is not None and found.stretch > 1:
+        page.print(
+            f"for this σb a linear region {found.stretch:.4g} times as wide would do: "
+            f"a φ(x/a) with a = {found.stretch:.4g}"
+        )
+    for cure in found.cures:
+        page.print(f"\n[bold]Cure[/bold]: {cure.words}", highlight=False)
+        _print_network(page, "the cured activation", cure.assessment)
+    if found.choice is None or not found.choice.trainable:
+        page.print("\nno network of this depth was found that can be trained")
+
+
+def _print_network(page: Any, name: str, one: "Assessment") -> None:
+    verdict = "can be trained" if one.trainable else "can not be trained"
+    page.print(f"[bold]{name}, {one.depth} layers: {verdict}[/bold]")
+    layer = one.layer
+    page.print(
+        f"  sigma_w = {float(layer.sigma_w):.9g}, sigma_b = {float(layer.sigma_b):.9g}, "
+        f"{layer.ensemble} weights; q = {one.q:.9g}"
+    )
+    for reason in one.reasons:
+        page.print(f"  • {reason}")
+    page.print(f"  • the largest singular value of the Jacobian is {one.largest:.4g}")
+    apart = ", ".join(f"{i / 10:g}: {e:.3g}" for i, e in enumerate(one.decorrelation))
+    page.print(f"  • 1 - c at the output, by c at the input: {apart}")
+    if one.width_spread is not None:
+        page.print(
+            f"  • at width {one.width} squared gradients vary from network to network by "
+            f"{100 * one.width_spread:.3g} %"
+        )

@@ -1,0 +1,295 @@
+"""Kernel shaping: an activation moved and stretched until a network of given depth is tame.
+
+A shaped activation [1, 2]
+
+    φ̂(x) = γ (φ(αx + β) + δ)
+
+is used with σw = 1 and σb = 0 at the variance q = 1. With Q(q) = E φ̂(√q z)² and C the correlation
+map there, its four constants are those with
+
+    DKS:    Q(1) = 1,   Q'(1) = 1,   C'(1) = ψ,   C(0) = 0        (slightly chaotic)
+    TAT:    Q(1) = 1,   Q'(1) = 1,   C'(1) = 1,   C''(1) = τ      (on the edge of chaos)
+
+where the slope ψ, or the curvature τ, of one layer makes that of the whole network what was asked
+for: ψ^L = ζ for L layers in a row, and L τ. Ever deeper networks so have ever straighter
+activations. For the leaky ReLU the slope a takes the place of α and β: TAT asks that correlation 0
+becomes η, no more, in the network [2]; the ReLU is homogeneous, so that β = 1 and nothing is asked
+of Q'(1) [1].
+
+With f(z) = φ(αz + β) = m + bz + r(z), E r = E zr = 0, what is asked for is free of the terms that
+cancel as α falls:
+
+    (C'(1) - 1) Var f = E r'² - E r²,        (Q'(1) - 1) Var f = b E z²r' + E zrr' - E r²
+
+in DKS and, with δ = κ - m, κ² = E r'² - E r² and the sign of E f'', in TAT
+
+    (Q'(1) - 1) E f'² = b E z²r' + E zrr' - E r'² + κ E zr'.
+
+References
+----------
+[1] J. Martens et al., Rapid training of deep neural networks without skip connections or
+    normalization layers using Deep Kernel Shaping, arXiv:2110.01765 (2021).
+[2] G. Zhang, A. Botev, J. Martens, Deep learning without shortcuts: shaping the kernel with
+    tailored rectifiers, ICLR 2022, arXiv:2203.08120.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy import optimize
+
+from meanfield._struct import struct
+from meanfield.activations import Activation, LeakyRelu, Relu, activation
+from meanfield.activations.base import require_single
+from meanfield.activations.combinators import Affine
+from meanfield.errors import MeanFieldError, Status, require
+from meanfield.gaussian import line_rule
+from meanfield.typing import Array, ScalarLike
+
+Map = Callable[[float], float]
+Network = int | Callable[[Map, float], float]
+"""Layers in a row, or what a local map makes of a number in the network or in its worst part."""
+
+# Inputs β at which α may end are looked for on this grid, at this α.
+SHIFTS = np.linspace(-6, 6, 241)
+SMALL = 1e-2
+# Scales α of the ReLU, whose β is 1.
+SCALES = (1e-3, 1e6)
+# What is left of the equations, relative to their targets.
+SOLVED = 1e-9
+TIGHT = 1e-14
+
+
+@dataclasses.dataclass(frozen=True)
+class Shaped:
+    """An `activation` γ (φ(αx + β) + δ), and what it is made of; NaN where there is none.
+
+    `local` is what one layer does: ψ, τ, or what becomes of correlation 0. Use σw = 1, σb = 0.
+    """
+
+    activation: Activation
+    input_scale: float
+    input_shift: float
+    output_scale: float
+    output_shift: float
+    local: float
+    status: Status
+
+
+def dks(phi: Activation, network: Network, slope: float = 1.5) -> Shaped:
+    """Return φ in the shape of DKS: decorrelation grows by `slope` > 1 in the whole network.
+
+    For a `network` that is not a row of layers, give the function that takes a local map and a
+    number, and applies the one to the other as the layers of the network do; where parts of it can
+    do more than the whole, the largest of these. For a leaky ReLU its slope is chosen, whatever it
+    is. The status is NO_SOLUTION where no constants are found. For an activation of numbers.
+    """
+    require_single(phi)
+    require(slope > 1, "slope", slope, "> 1")
+    local = _local(network, lambda psi: lambda x: psi * x, 1.0, slope, (1.0, slope))
+    if isinstance(phi, LeakyRelu):
+        part = math.pi * (local - 1) / local
+        if part > 1:
+            return _nothing(phi, local)
+        rest = 1 - part
+        slope = (1 - math.sqrt(1 - rest * rest)) / rest if rest else 0.0
+        bent = activation("leaky_relu", negative_slope=slope)
+        return _scaled(bent, 1.0, 0.0, -float(bent.mean(1.0)), local)
+    if isinstance(phi, Relu):
+        return _shaped_relu(phi, local)
+    found = _solve(phi, lambda seen: seen.excess / seen.variance, local - 1, _gap_of_dks)
+    if found is None:
+        return _nothing(phi, local)
+    seen = _look(phi, *found)
+    return _scaled(phi, *found, -float(seen.mean), local)
+
+
+def tat(
+    phi: Activation, network: Network, curvature: float = 0.3, correlation: float = 0.9
+) -> Shaped:
+    """Return φ in the shape of TAT: on the edge of chaos, its map bent by `curvature` > 0 in all.
+
+    The leaky ReLU, whose map has no curvature at 1, has its slope chosen so that the network maps
+    correlation 0 to `correlation` in (0, 1). Of a `network` see `dks`. The status is NO_SOLUTION
+    where no constants are found: where φ' jumps (but for the leaky ReLU), or a network is too
+    shallow for its target. For an activation of numbers.
+    """
+    require_single(phi)
+    require(curvature > 0, "curvature", curvature, "> 0")
+    require(0 < correlation < 1, "correlation", correlation, "in (0, 1)")
+    if isinstance(phi, LeakyRelu | Relu):
+        return _tailored_relu(phi, network, correlation)
+    local = _local(network, lambda tau: lambda x: x + tau, 0.0, curvature, (0.0, curvature))
+    found = None
+    if not any(float(jump) for jump in (*phi.jumps(), *phi.slope_jumps())):
+        found = _solve(phi, lambda seen: seen.bend / seen.steepness, local, _gap_of_tat)
+    if found is None:
+        return _nothing(phi, local)
+    seen = _look(phi, *found)
+    offset = float(seen.offset - seen.mean)
+    return _scaled(phi, *found, offset, local)
+
+
+def _local(
+    network: Network,
+    family: Callable[[float], Map],
+    start: float,
+    target: float,
+    within: tuple[float, float],
+) -> float:
+    """Return the parameter of the local map with which the network brings start to target."""
+
+    def reached(parameter: float) -> float:
+        return _through(network, family(parameter), start) - target
+
+    low, high = within
+    if reached(low) > 0 or reached(high) < 0:
+        raise MeanFieldError(
+            "network is not legal; of a map of slope 1 it must make one, and not undo others"
+        )
+    return float(cast(float, optimize.brentq(reached, low, high, xtol=TIGHT)))
+
+
+def _through(network: Network, local: Map, start: float) -> float:
+    if callable(network):
+        return float(network(local, start))
+    if isinstance(network, bool) or network < 1:
+        raise MeanFieldError(f"network = {network!r} is not legal; it must be a depth >= 1")
+    for _ in range(network):
+        start = local(start)
+    return start
+
+
+def _tailored_relu(phi: Activation, network: Network, correlation: float) -> Shaped:
+    def reached(slope: float) -> float:
+        bent = (1 - slope) ** 2 / (1 + slope**2) / math.pi
+
+        def local(c: float) -> float:
+            return c + bent * (math.sqrt(max(1 - c * c, 0.0)) - c * math.acos(min(c, 1.0)))
+
+        return _through(network, local, 0.0) - correlation
+
+    if reached(0.0) < 0:
+        return _nothing(phi, math.nan)
+    slope = float(cast(float, optimize.brentq(reached, 0.0, 1.0, xtol=TIGHT)))
+    local = (1 - slope) ** 2 / (1 + slope**2) / math.pi
+    return _scaled(activation("leaky_relu", negative_slope=slope), 1.0, 0.0, 0.0, local)
+
+
+def _shaped_relu(phi: Relu, local: float) -> Shaped:
+    def excess(log_scale: float) -> float:
+        seen = _look(phi, math.exp(log_scale), 1.0)
+        return float(seen.excess / seen.variance) - (local - 1)
+
+    low, high = map(math.log, SCALES)
+    if excess(low) > 0 or excess(high) < 0:
+        return _nothing(phi, local)
+    at = math.exp(cast(float, optimize.brentq(excess, low, high, xtol=TIGHT)))
+    return _scaled(phi, at, 1.0, -float(_look(phi, at, 1.0).mean), local)
+
+
+@struct
+class _Seen:
+    """What f(z) = φ(αz + β) = m + bz + r(z) is made of."""
+
+    mean: Array
+    variance: Array
+    steepness: Array
+    """E f'²."""
+    excess: Array
+    """E r'² - E r²."""
+    offset: Array
+    """κ of TAT."""
+    bend: Array
+    """E f''²."""
+    remainder: Array
+    """E r²."""
+    slope_remainder: Array
+    """E r'²."""
+    twist: Array
+    """b E z²r' + E zrr'."""
+    tilt: Array
+    """E zr' = E f''."""
+
+
+@jax.jit
+def _look(phi: Activation, alpha: ScalarLike, beta: ScalarLike) -> _Seen:
+    f = _moved(phi, alpha, beta)
+    rule = line_rule(1.0, f.cuts())
+    z, values, slopes = rule.z, f(rule.z), f.slope(rule.z)
+    mean, b = rule.mean(values), rule.mean(slopes)
+    r, bend = values - mean - b * z, slopes - b
+    remainder, slope_remainder = rule.sum(r**2), rule.sum(bend**2)
+    excess, tilt = slope_remainder - remainder, rule.sum(z * bend)
+    return _Seen(
+        mean,
+        b * b + remainder,
+        rule.mean(slopes**2),
+        excess,
+        jnp.sign(tilt) * jnp.sqrt(jnp.maximum(excess, 0.0)),
+        rule.mean(f.curvature(z) ** 2),
+        remainder,
+        slope_remainder,
+        b * rule.sum(z * z * bend) + rule.sum(z * r * bend),
+        tilt,
+    )
+
+
+def _gap_of_dks(seen: _Seen) -> Array:
+    """Return (Q'(1) - 1) Var f, relative to E r²."""
+    return seen.twist / seen.remainder - 1
+
+
+def _gap_of_tat(seen: _Seen) -> Array:
+    """Return (Q'(1) - 1) E f'², relative to E r'²."""
+    return (seen.twist + seen.offset * seen.tilt) / seen.slope_remainder - 1
+
+
+def _solve(
+    phi: Activation,
+    measure: Callable[[_Seen], Array],
+    target: float,
+    gap: Callable[[_Seen], Array],
+) -> tuple[float, float] | None:
+    """Return α and β > 0, or the β nearest to 0, with the measure at its target and no gap."""
+
+    def at(numbers: np.ndarray) -> list[float]:
+        seen = _look(phi, math.exp(numbers[0]), numbers[1])
+        return [math.log(float(measure(seen)) / target), float(gap(seen))]
+
+    along = jax.vmap(lambda beta: gap(_look(phi, SMALL, beta)))(SHIFTS)
+    gaps = np.asarray(along)
+    with np.errstate(invalid="ignore"):
+        turns = np.flatnonzero(gaps[:-1] * gaps[1:] < 0)
+    starts = (SHIFTS[turns] + SHIFTS[turns + 1]) / 2
+    for beta in sorted(starts, key=lambda beta: (round(abs(beta), 6), -beta)):
+        # What is measured grows like α².
+        first = float(measure(_look(phi, SMALL, beta)))
+        alpha = SMALL * math.sqrt(target / first)
+        found = optimize.root(at, np.array([math.log(alpha), beta]), tol=TIGHT)
+        if np.max(np.abs(at(found.x))) < SOLVED:
+            return math.exp(found.x[0]), float(found.x[1])
+    return None
+
+
+def _moved(phi: Activation, alpha: ScalarLike, beta: ScalarLike) -> Activation:
+    """Return x ↦ φ(αx + β)."""
+    return Affine(phi, rate=alpha, centre=-jnp.asarray(beta) / alpha)
+
+
+def _scaled(phi: Activation, alpha: float, beta: float, delta: float, local: float) -> Shaped:
+    """Return the shaped activation of unit second moment."""
+    centre = -beta / alpha
+    moved = Affine(phi, rate=alpha, centre=centre, offset=delta)
+    gamma = 1 / math.sqrt(float(moved.second_moment(1.0)))
+    shaped = Affine(phi, rate=alpha, centre=centre, gain=gamma, offset=gamma * delta)
+    return Shaped(shaped, alpha, beta, gamma, delta, local, Status.OK)
+
+
+def _nothing(phi: Activation, local: float) -> Shaped:
+    return Shaped(phi, math.nan, math.nan, math.nan, math.nan, local, Status.NO_SOLUTION)
