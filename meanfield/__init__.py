@@ -77,7 +77,7 @@ _HOMES = {
     "sweep": ("export_results", "load_config", "open_results", "run_sweep"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
-_MODULES = ("activations", "bounds", "plots")
+_MODULES = ("activations", "bounds", "init", "plots")
 
 __all__ = [*_HOME, *_MODULES]  # pyright: ignore[reportUnsupportedDunderAll]
 

@@ -440,9 +440,13 @@ def _cures(phi: Activation, depth: int, width: int | None, sigma_b: float | None
         slope = _slope_of(shaped.activation)
         words = f"give it the slope {slope:.6g} where x < 0 (tailored rectifier)"
     else:
+        signed = [
+            f"{'-' if x < 0 else '+'} {abs(x):.9g}"
+            for x in (shaped.input_shift, shaped.output_shift)
+        ]
         words = (
-            f"shape it: {shaped.output_scale:.9g} (φ({shaped.input_scale:.9g} x + "
-            f"{shaped.input_shift:.9g}) + {shaped.output_shift:.9g}) (tailored transformation)"
+            f"shape it: {shaped.output_scale:.9g} (φ({shaped.input_scale:.9g} x {signed[0]}) "
+            f"{signed[1]}) (tailored transformation)"
         )
     yield Cure(words, assess(Dense(shaped.activation, 1.0, 0.0), depth, 1.0, width))
 

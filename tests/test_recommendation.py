@@ -162,5 +162,5 @@ def test_the_command():
     assert record["cures"][0]["trainable"] is True
     assert result.exit_code == 0
     result = run("recommend", "abs", "--depth", 100)
-    assert result.exit_code == 1
+    assert result.exit_code == 0
     assert "no network of this depth was found that can be trained" in result.stdout

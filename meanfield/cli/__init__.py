@@ -17,6 +17,7 @@ import typer
 
 from meanfield.cli.cache import use_compilation_cache
 from meanfield.cli.describe import describe
+from meanfield.cli.init import init
 from meanfield.cli.inputs import load_activation, shown_params
 from meanfield.cli.options import (
     ActivationArgument,
@@ -155,6 +156,7 @@ def list_(
 app.command()(point)
 app.command()(describe)
 app.command()(recommend)
+app.command()(init)
 app.command()(spectrum)
 app.command()(simulate)
 

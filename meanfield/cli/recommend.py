@@ -39,9 +39,6 @@ def recommend(
         print(json.dumps(_record(activation, shown_params(param), found), ensure_ascii=False))
     else:
         _print_page(activation, free, found)
-    choice = found.choice
-    if choice is None or not choice.trainable:
-        raise typer.Exit(1)
 
 
 def _record(name: str, params: dict[str, float], found: "Recommendation") -> dict[str, Any]:

@@ -8,6 +8,7 @@
 
 from meanfield.plots import (
     hayou2019,
+    initialisation,
     murray2021,
     pennington2017,
     pennington2018,
@@ -25,6 +26,7 @@ __all__ = [
     "figure",
     "figures",
     "hayou2019",
+    "initialisation",
     "murray2021",
     "pennington2017",
     "pennington2018",

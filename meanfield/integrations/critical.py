@@ -1,0 +1,66 @@
+"""Which σw, σb and first layer does a model get?
+
+On the edge of chaos every layer keeps the variance q*. Inputs of second moment m reach it at once
+if the first layer has σw² = (q* - σb²)/m.
+"""
+
+import dataclasses
+import importlib
+import math
+from types import ModuleType
+from typing import Any
+
+from meanfield.activations import Activation, activation
+from meanfield.criticality import edge_of_chaos
+from meanfield.errors import MeanFieldError, Status, require
+
+
+@dataclasses.dataclass(frozen=True)
+class Scales:
+    """Standard deviations: of the weights of the first and of the other layers, and of biases."""
+
+    first: float
+    sigma_w: float
+    sigma_b: float
+
+
+def critical_scales(
+    phi: str | Activation, sigma_b: float, sigma_w: float | None, second_moment: float
+) -> Scales:
+    """Return the scales of a network with activation φ.
+
+    With `sigma_w` given it is every layer's; else it is that of the edge of chaos. Raises
+    `MeanFieldError` where the edge has no point at this σb, or only q* = 0, and for what is not
+    legal.
+    """
+    legal = math.isfinite(second_moment) and second_moment > 0
+    require(legal, "second_moment", second_moment, "a finite number > 0")
+    require(math.isfinite(sigma_b) and sigma_b >= 0, "sigma_b", sigma_b, "a finite number >= 0")
+    if sigma_w is not None:
+        legal = math.isfinite(sigma_w) and sigma_w >= 0
+        require(legal, "sigma_w", sigma_w, "a finite number >= 0")
+        return Scales(sigma_w, sigma_w, sigma_b)
+    found = activation(phi) if isinstance(phi, str) else phi
+    point = edge_of_chaos(found, sigma_b)
+    status = Status(int(point.status))
+    if status != Status.OK or not float(point.q) > 0:
+        raise MeanFieldError(
+            f"sigma_w must be given, or another sigma_b: the edge of chaos has no q > 0 at "
+            f"sigma_b = {sigma_b:g} ({status.message})"
+        )
+    first = math.sqrt((float(point.q) - sigma_b**2) / second_moment)
+    return Scales(first, float(point.sigma_w), sigma_b)
+
+
+def framework(module: str, package: str) -> ModuleType:
+    """Return a framework's module. Raises `MeanFieldError` where it is absent."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise MeanFieldError(f"{module} is not installed: pip install {package}") from error
+
+
+def require_layers(layers: list[Any], kinds: str) -> None:
+    """Raise `MeanFieldError` where a model has nothing to initialise."""
+    if not layers:
+        raise MeanFieldError(f"model is not legal; it must have layers with weights: {kinds}")

@@ -1,0 +1,309 @@
+"""Initialisers in real frameworks: what networks do, layer by layer, is what the theory says."""
+
+import os
+import subprocess
+import sys
+
+os.environ.setdefault("KERAS_BACKEND", "jax")
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from test_cli import fails, run
+
+import meanfield as mf
+from meanfield.errors import MeanFieldError
+from meanfield.integrations import critical
+
+DEPTH, WIDTH, NETWORKS = 100, 128, 12
+SIGMA_B = 0.05
+EDGE = mf.edge_of_chaos(mf.activation("tanh"), SIGMA_B)
+Q, SIGMA_W = float(EDGE.q), float(EDGE.sigma_w)
+FIRST = float(np.sqrt(Q - SIGMA_B**2))
+
+
+def measured(layers, x):
+    """Return |h|²/N and the squared gradient by layer, of functions with tanh between them."""
+
+    def network(nudges):
+        h, seen = x, []
+        for number, (layer, nudge) in enumerate(zip(layers, nudges, strict=True)):
+            h = layer(h if number == 0 else jnp.tanh(h)) + nudge
+            seen.append(jnp.mean(h**2))
+        return h, jnp.stack(seen)
+
+    nudges = [jnp.zeros(WIDTH)] * len(layers)
+    _, pull, q = jax.vjp(network, nudges, has_aux=True)
+    (deltas,) = pull(jnp.ones(WIDTH) / np.sqrt(WIDTH))
+    return np.asarray(q), np.asarray([jnp.sum(delta**2) for delta in deltas])
+
+
+def agree(samples):
+    """Assert that networks keep q* and gradients in the mean, within 4 standard errors."""
+    q, gradients = (np.stack(part) for part in zip(*samples, strict=True))
+    error = q.std(axis=0, ddof=1) / np.sqrt(len(q))
+    # Besides, the mean deviates by a part of order 1/N.
+    assert np.all(np.abs(q.mean(axis=0) - Q) < 4 * error + 4 * Q / WIDTH)
+    error = gradients.std(axis=0, ddof=1) / np.sqrt(len(q))
+    # A layer's nudge adds to h itself: the gradient with respect to it is δ, of norm 1 at the top.
+    assert np.all(np.abs(gradients.mean(axis=0) - 1) < 4 * error + DEPTH / WIDTH / 4)
+    assert gradients[:, -1] == pytest.approx(1)
+
+
+def inputs(number):
+    x = np.random.default_rng(number).normal(size=WIDTH)
+    return jnp.asarray(x * np.sqrt(WIDTH) / np.linalg.norm(x))
+
+
+@pytest.mark.parametrize("distribution", ["gaussian", "orthogonal"])
+def test_jax(distribution):
+    def network(seed):
+        keys = jax.random.split(jax.random.key(seed), 2 * DEPTH)
+        scales = [FIRST, *[SIGMA_W] * (DEPTH - 1)]
+        draws = [
+            (
+                mf.init.weights(scale, distribution)(one, (WIDTH, WIDTH)),
+                mf.init.biases(SIGMA_B)(two, (WIDTH,)),
+            )
+            for scale, one, two in zip(scales, keys[::2], keys[1::2], strict=True)
+        ]
+        return [lambda x, w=w, b=b: x @ w + b for w, b in draws]
+
+    if distribution == "gaussian":
+        samples = [measured(network(seed), inputs(seed))[0] for seed in range(NETWORKS)]
+        early = np.stack(samples)[:, :5]
+        error = early.std(axis=0, ddof=1) / np.sqrt(NETWORKS)
+        assert np.all(np.abs(early.mean(axis=0) - Q) < 4 * error + 4 * Q / WIDTH)
+    else:
+        agree([measured(network(seed), inputs(seed)) for seed in range(NETWORKS)])
+
+
+def test_flax():
+    nnx, linen = (pytest.importorskip(f"flax.{name}") for name in ("nnx", "linen"))
+
+    def network(seed):
+        rngs = nnx.Rngs(seed)
+        scales = [FIRST, *[SIGMA_W] * (DEPTH - 1)]
+        return [
+            nnx.Linear(
+                WIDTH,
+                WIDTH,
+                kernel_init=mf.init.weights(scale, "orthogonal"),
+                bias_init=mf.init.biases(SIGMA_B),
+                param_dtype=jnp.float64,
+                rngs=rngs,
+            )
+            for scale in scales
+        ]
+
+    agree([measured(network(seed), inputs(seed)) for seed in range(NETWORKS)])
+    dense = linen.Dense(7, kernel_init=mf.init.weights(2.0), bias_init=mf.init.biases(0.0))
+    kernel = dense.init(jax.random.key(0), jnp.ones((1, 5)))["params"]["kernel"]
+    assert kernel.shape == (5, 7)
+    assert kernel.dtype == jnp.float32
+    conv = linen.Conv(8, (3, 3), kernel_init=mf.init.weights(2.0, "delta_orthogonal"))
+    kernel = conv.init(jax.random.key(0), jnp.ones((1, 9, 9, 4)))["params"]["kernel"]
+    assert kernel.shape == (3, 3, 4, 8)
+
+
+def test_equinox():
+    eqx = pytest.importorskip("equinox")
+    from meanfield.integrations.equinox import init
+
+    def network(seed):
+        key = jax.random.key(seed)
+        model = [eqx.nn.Linear(WIDTH, WIDTH, key=key, dtype=float) for _ in range(DEPTH)]
+        settings = {"activation": "tanh", "sigma_b": SIGMA_B, "distribution": "orthogonal"}
+        return init(model, key, **settings)
+
+    agree([measured(network(seed), inputs(seed)) for seed in range(NETWORKS)])
+    conv = eqx.nn.Conv2d(4, 8, 3, key=jax.random.key(0))
+    settings = {"activation": "tanh", "sigma_b": 0.3, "distribution": "delta_orthogonal"}
+    changed = init(conv, jax.random.key(1), **settings)
+    assert changed.weight.shape == conv.weight.shape
+    assert not np.asarray(changed.weight)[..., 0, 0].any()
+    with pytest.raises(MeanFieldError, match="it must have layers with weights"):
+        init([jnp.ones(3)], jax.random.key(0), activation="tanh", sigma_b=0.1)
+
+
+def test_keras():
+    keras = pytest.importorskip("keras")
+    if keras.backend.backend() != "jax":
+        pytest.skip("Keras has another backend")
+    from meanfield.integrations.keras import MeanField
+
+    def network(seed):
+        keras.utils.set_random_seed(seed)
+        layers = []
+        for number in range(DEPTH):
+            layer = keras.layers.Dense(
+                WIDTH,
+                kernel_initializer=MeanField(SIGMA_W if number else FIRST, "orthogonal"),
+                bias_initializer=MeanField(SIGMA_B, "bias"),
+                dtype="float64",
+            )
+            layer.build((None, WIDTH))
+            layers.append(lambda x, layer=layer: layer(x[None])[0])
+        return layers
+
+    agree([measured(network(seed), inputs(seed)) for seed in range(NETWORKS)])
+    one = MeanField(1.5, "orthogonal", seed=3)
+    again = keras.initializers.get(keras.initializers.serialize(one))
+    np.testing.assert_array_equal(one((4, 6)), again((4, 6)))
+
+
+@pytest.mark.parametrize("distribution", ["orthogonal", "gaussian"])
+def test_torch(distribution):
+    torch = pytest.importorskip("torch")
+    from meanfield.integrations.torch import init_
+
+    def sample(seed):
+        torch.manual_seed(seed)
+        model = torch.nn.Sequential(
+            *[torch.nn.Linear(WIDTH, WIDTH, dtype=torch.float64) for _ in range(DEPTH)]
+        )
+        found = init_(model, activation="tanh", sigma_b=SIGMA_B, distribution=distribution)
+        assert found is model
+        h, q, nudges = torch.from_numpy(np.array(inputs(seed))), [], []
+        for number, layer in enumerate(model):
+            nudges.append(torch.zeros(WIDTH, dtype=torch.float64, requires_grad=True))
+            h = layer(h if number == 0 else torch.tanh(h)) + nudges[-1]
+            q.append(float(h.detach().square().mean()))
+        h.backward(torch.ones(WIDTH, dtype=torch.float64) / WIDTH**0.5)
+        return np.array(q), np.array([float(nudge.grad.square().sum()) for nudge in nudges])
+
+    samples = [sample(seed) for seed in range(NETWORKS)]
+    if distribution == "orthogonal":
+        agree(samples)
+    for q, _ in samples:
+        assert abs(np.log(q[:5] / Q)).max() < 1
+
+
+def test_torch_convolutions_and_what_it_refuses():
+    torch = pytest.importorskip("torch")
+    from meanfield.integrations.torch import init_
+
+    conv = torch.nn.Conv2d(16, 32, 3, bias=False)
+    init_(conv, activation="relu", sigma_w=2.0, distribution="delta_orthogonal")
+    kernel = conv.weight.detach()
+    middle = kernel[:, :, 1, 1]
+    gram = middle.T @ middle
+    assert torch.allclose(gram, 2.0**2 * 2 * torch.eye(16), atol=1e-5)
+    assert float(kernel.abs().sum()) == pytest.approx(float(middle.abs().sum()))
+    init_(conv, activation="relu", sigma_w=2.0)
+    assert float(kernel.var()) == pytest.approx(4 / (9 * 16), rel=0.1)
+    before = kernel.clone()
+    for settings, words in (
+        ({"activation": "softplus"}, "no q > 0"),
+        ({"activation": "tanh"}, "no q > 0"),
+        ({"activation": "tanh", "sigma_b": -1.0}, "sigma_b = -1.0 is not legal"),
+        ({"activation": "tanh", "sigma_b": 0.1, "distribution": "uniform"}, "unknown distribution"),
+        ({"activation": "tanh", "sigma_b": 0.1, "second_moment": 0.0}, "second_moment = 0.0"),
+        ({"activation": "tahn", "sigma_b": 0.1}, "did you mean tanh"),
+    ):
+        with pytest.raises(MeanFieldError, match=words):
+            init_(conv, **settings)
+    assert torch.equal(conv.weight, before)
+    with pytest.raises(MeanFieldError, match="lazy"):
+        init_(torch.nn.LazyLinear(3), activation="tanh", sigma_b=0.1)
+    with pytest.raises(MeanFieldError, match="it must have layers"):
+        init_(torch.nn.Tanh(), activation="tanh", sigma_b=0.1)
+
+
+def test_torch_gains():
+    """Closed forms, and the numbers of theory/classic for what PyTorch has no gain for."""
+    torch = pytest.importorskip("torch")
+    from meanfield.integrations.torch import calculate_gain
+
+    for given, gain in (
+        ("tanh", 1.5925374197),
+        (torch.tanh, 1.5925374197),
+        (torch.nn.GELU(), 1.5335304412),
+        (torch.nn.SiLU(), 1.6765324703),
+        (torch.nn.Mish(), 1.4868475813),
+        (torch.nn.ELU(), 1.2451983007),
+        (torch.nn.ReLU(), np.sqrt(2)),
+        (torch.nn.Hardtanh(), 1.3920361404),
+        (mf.activation("sin"), 1.5208666232),
+    ):
+        assert calculate_gain(given) == pytest.approx(gain, rel=1e-10)
+    with pytest.raises(MeanFieldError, match="must be positive"):
+        calculate_gain(torch.zeros_like)
+    with pytest.raises(MeanFieldError, match="elementwise"):
+        calculate_gain(lambda _: "no tensor")
+
+
+@pytest.mark.parametrize("shape", [(3, 3, 8, 5), (3, 3, 5, 8)])
+@pytest.mark.parametrize("distribution", ["gaussian", "orthogonal", "delta_orthogonal"])
+def test_kernels_keep_second_moments(shape, distribution):
+    keys = jax.random.split(jax.random.key(0), 400)
+    draw = mf.init.weights(1.5, distribution)
+    kernels = np.stack([draw(key, shape) for key in keys])
+    # Of an output, all entries of its kernel together.
+    norms = (kernels**2).sum(axis=(1, 2, 3))
+    error = norms.std() / np.sqrt(norms.size)
+    assert abs(norms.mean() - 1.5**2) <= max(4 * error, 1e-12)
+
+
+def test_axes_and_types():
+    draw = mf.init.weights(2.0, "orthogonal", in_axis=1, out_axis=0)
+    matrix = draw(jax.random.key(0), (6, 4), jnp.float32)
+    assert matrix.dtype == jnp.float32
+    np.testing.assert_allclose(matrix.T @ matrix, 4 * 6 / 4 * np.eye(4), atol=1e-5)
+    assert mf.init.weights(1.0)(jax.random.key(0), (3, 4), jnp.bfloat16).dtype == jnp.bfloat16
+    for bad in ((3,), ()):
+        with pytest.raises(MeanFieldError, match="it needs the axes"):
+            mf.init.weights(1.0)(jax.random.key(0), bad)
+    with pytest.raises(MeanFieldError, match="needs a kernel's axes"):
+        mf.init.weights(1.0, "delta_orthogonal")(jax.random.key(0), (3, 4))
+    with pytest.raises(MeanFieldError, match="sigma_w = nan is not legal"):
+        mf.init.weights(float("nan"))
+    with pytest.raises(MeanFieldError, match="sigma_b = -1 is not legal"):
+        mf.init.biases(-1)
+    with pytest.raises(MeanFieldError, match="unknown distribution 'normal'"):
+        mf.init.weights(1.0, "normal")
+
+
+@pytest.mark.parametrize(
+    ("framework", "module"),
+    [
+        ("jax", "jax"),
+        ("flax", "flax"),
+        ("torch", "torch"),
+        ("keras", "keras"),
+        ("equinox", "equinox"),
+    ],
+)
+def test_snippets_run(framework, module, tmp_path):
+    pytest.importorskip(module)
+    (tmp_path / "mine.py").write_text("def phi(x):\n    return x / (1 + x * x) ** 0.5\n")
+    for name, options in (
+        ("tanh", ()),
+        ("shtanh", ("--param", "a=2", "--second-moment", "0.5", "--distribution", "orthogonal")),
+        (f"{tmp_path}/mine.py:phi", ()),
+    ):
+        told = run("init", name, "--framework", framework, *options)
+        assert told.exit_code == 0, told.output
+        compile(told.stdout, "snippet", "exec")
+    done = subprocess.run(
+        [sys.executable, "-c", told.stdout],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "KERAS_BACKEND": "jax"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
+def test_the_command_says_what_is_wrong(capsys):
+    assert "did you mean torch" in fails(capsys, "init", "tanh", "--framework", "troch")
+    assert "no q > 0" in fails(capsys, "init", "softplus", "--framework", "jax")
+    said = fails(capsys, "init", "tanh", "--framework", "jax", "--distribution", "x")
+    assert "unknown distribution" in said
+
+
+def test_an_absent_framework_is_one_line():
+    with pytest.raises(MeanFieldError, match="nosuch is not installed: pip install it"):
+        critical.framework("nosuch", "it")
