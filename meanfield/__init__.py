@@ -73,6 +73,7 @@ _HOMES = {
         "smooth_limit",
         "universality_class",
     ),
+    "parameter_search": ("Design", "design"),
     "ensemble": ("Comparison", "Simulation", "compare_with_theory", "simulate"),
     "sweep": ("export_results", "load_config", "open_results", "run_sweep"),
 }

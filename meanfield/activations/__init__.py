@@ -3,7 +3,7 @@
 from meanfield.activations.base import Activation
 from meanfield.activations.combinators import centre, scale, shift
 from meanfield.activations.custom import from_callable
-from meanfield.activations.gains import gain, torch_gain
+from meanfield.activations.gains import gain, torch_gain, variance_gain
 from meanfield.activations.mollify import Mollified, mollify
 from meanfield.activations.piecewise import (
     Abs,
@@ -89,4 +89,5 @@ __all__ = [
     "shape",
     "shift",
     "torch_gain",
+    "variance_gain",
 ]
