@@ -7,11 +7,11 @@ from test_sweep import write
 
 import meanfield as mf
 from meanfield.activations import activations
-from meanfield.activations.files import activation_from_file
+from meanfield.activations.files import load
 from meanfield.errors import MeanFieldError
 from meanfield.sweep import cluster
 from meanfield.sweep.engine import versions
-from meanfield.sweep.spec import SweepSpec
+from meanfield.sweep.spec import FOLDER, SweepSpec
 
 MINE = """
 import jax.numpy as jnp
@@ -64,7 +64,7 @@ def test_a_config_names_files_beside_it(folder, monkeypatch):
     ]
     assert (dataset["status"] == mf.Status.OK).all()
     np.testing.assert_array_equal(dataset["q"][2], dataset["q"][3])
-    phi = activation_from_file(f"{folder}/mine.py:SoftClip", a=2.0)
+    phi = load(f"{folder}/mine.py:SoftClip").make(a=2.0)
     for index, sigma_w in enumerate((1.5, 2.5)):
         state = mf.steady_state(mf.Dense(phi, sigma_w, 0.3))
         np.testing.assert_allclose(dataset["q"][1, index], state.q, rtol=1e-12)
@@ -93,14 +93,53 @@ def test_a_changed_file_is_another_sweep(folder):
 def test_workers_find_the_file_and_see_that_it_changed(folder):
     text = CONFIG.replace(CONFIG.splitlines()[1], 'activations = ["mine.py:bump"]')
     spec = mf.load_config(write(folder, text, "own"))
-    assert str(folder / "mine.py:bump") in versions(spec)
     sent = spec.model_dump_json()
-    assert SweepSpec.model_validate_json(sent) == spec
+    assert str(folder) not in sent + versions(spec)
+    assert "mine.py:bump" in versions(spec)
+    assert SweepSpec.model_validate_json(sent, context={FOLDER: folder}) == spec
     path = mf.run_sweep(spec, folder)
-    cluster._opened.__wrapped__(str(path), sent)
+    cluster._opened.__wrapped__(str(path), sent, str(folder))
     (folder / "mine.py").write_text("def bump(x):\n    return x\n")
     with pytest.raises(MeanFieldError, match="a worker has other versions"):
-        cluster._opened.__wrapped__(str(path), sent)
+        cluster._opened.__wrapped__(str(path), sent, str(folder))
+    with pytest.raises(MeanFieldError, match=r"a worker cannot read the sweep: .*no Python file"):
+        cluster._opened.__wrapped__(str(path), sent, "/")
+
+
+def test_a_file_that_changes_meanwhile_changes_no_sweep(folder):
+    """Nor does what Python kept of it: both contents have one size, and one second."""
+    text = CONFIG.replace(CONFIG.splitlines()[1], 'activations = ["mine.py:bump"]')
+    file, config = folder / "mine.py", write(folder, text, "own")
+    file.write_text("def bump(x):\n    return x / 2\n")
+    before = mf.load_config(config)
+    file.write_text("def bump(x):\n    return x / 3\n")
+    after = mf.load_config(config)
+    assert before.activations[0].digest != after.activations[0].digest
+    for spec, part in ((before, 2), (after, 3)):
+        found = mf.open_results(mf.run_sweep(spec, folder / str(part)))
+        np.testing.assert_allclose(found["chi"].sel(sigma_w=1.5), (1.5 / part) ** 2, rtol=1e-12)
+    assert not (folder / "__pycache__").exists()
+
+
+def test_a_store_may_move_with_its_config(folder, tmp_path_factory):
+    text = CONFIG.replace(CONFIG.splitlines()[1], 'activations = ["mine.py:bump"]')
+    (folder / "mine.py").write_text("def bump(x):\n    return x / 2\n")
+    mf.run_sweep(mf.load_config(write(folder, text, "own")), folder)
+    moved = tmp_path_factory.mktemp("moved") / "all"
+    folder.rename(moved)
+    mf.run_sweep(mf.load_config(moved / "own.toml"), moved)
+
+
+def test_classes_in_files(folder):
+    """An unregistered one is told what to do; annotations may be text."""
+    (folder / "plain.py").write_text(
+        "import meanfield as mf\nclass Plain(mf.Activation):\n    def __call__(self, x): return x\n"
+    )
+    with pytest.raises(MeanFieldError, match=r"register it: mf.register_activation"):
+        load("plain.py:Plain", folder)
+    text = MINE.format(name="annotated")
+    (folder / "text.py").write_text(f"from __future__ import annotations\n{text}")
+    assert list(load("text.py:SoftClip", folder).parameters()) == ["a"]
 
 
 def test_nothing_else_is_executed(folder, capsys):
@@ -136,6 +175,6 @@ def test_mistakes_name_the_place(folder, capsys, name, told):
 
 def test_parameters_that_are_not_there(folder):
     with pytest.raises(MeanFieldError, match="takes no parameters"):
-        activation_from_file(f"{folder}/mine.py:bump", a=1.0)
-    with pytest.raises(MeanFieldError, match="has no parameter 'b'; its parameters: a"):
-        activation_from_file(f"{folder}/mine.py:SoftClip", b=1.0)
+        load("mine.py:bump", folder).make(a=1.0)
+    with pytest.raises(MeanFieldError, match="has no parameter 'b'; it has: a"):
+        load("mine.py:SoftClip", folder).make(b=1.0)

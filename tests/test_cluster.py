@@ -116,7 +116,7 @@ def test_a_worker_with_other_versions_is_refused(sweep, monkeypatch):
     spec = Store(sweep.store, "r").root.attrs["spec"]
     monkeypatch.setattr(cluster, "versions", lambda _: "other")
     with pytest.raises(MeanFieldError, match="a worker has other versions"):
-        cluster._opened.__wrapped__(str(sweep.store), spec)
+        cluster._opened.__wrapped__(str(sweep.store), spec, "")
 
 
 def test_a_sweep_that_would_hold_too_much_ends(sweep, tmp_path):

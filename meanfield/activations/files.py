@@ -1,11 +1,13 @@
 """Activations of a user's own Python file, as FILE.py:NAME. The file is executed.
 
-NAME is a function, an `Activation`, or a class of these, which takes parameters.
+NAME is a function, an `Activation`, or a registered class of these, which takes parameters. What is
+executed is what was read: its SHA-256 says which content an activation is of.
 """
 
+import dataclasses
 import functools
 import hashlib
-import importlib.util
+import sys
 import types
 from pathlib import Path
 from typing import Any
@@ -15,93 +17,98 @@ from meanfield.activations.custom import from_callable
 from meanfield.errors import MeanFieldError
 
 
+@dataclasses.dataclass(frozen=True)
+class InFile:
+    """What is found at FILE.py:NAME: an activation, or a class of them, and the file's SHA-256."""
+
+    place: str
+    digest: str
+    found: Activation | type[Activation]
+    folder: Path = dataclasses.field(compare=False)
+    """Where it was looked for."""
+
+    def parameters(self) -> dict[str, Any]:
+        """Return `Activation.parameters` of a class, none of an activation."""
+        return self.found.parameters() if isinstance(self.found, type) else {}
+
+    def make(self, **params: Any) -> Activation:
+        """Return the activation. Raises `MeanFieldError` for parameters that are not legal."""
+        if not isinstance(self.found, type):
+            if params:
+                raise MeanFieldError(f"{', '.join(params)}: {self.place} takes no parameters")
+            return self.found
+        legal = self.parameters()
+        for key in params:
+            if key not in legal:
+                takes = ", ".join(legal) or "none"
+                raise MeanFieldError(f"{self.place} has no parameter {key!r}; it has: {takes}")
+        return self.found(**params)
+
+
 def is_file(name: str) -> bool:
     """Return whether the name of an activation stands for one in a file."""
     return ":" in name or name.endswith(".py")
 
 
-def split_place(place: str) -> tuple[Path, str]:
-    """Return the file and the name of FILE.py:NAME. Raises `MeanFieldError` if it is none."""
-    file, found, name = place.rpartition(":")
-    if not found:
-        raise MeanFieldError(f"activation {place!r} names no function; it must be {place}:function")
-    path = Path(file)
-    if path.suffix != ".py" or not path.is_file():
-        raise MeanFieldError(f"activation {place!r}: {file} is no Python file")
-    return path, name
-
-
-def digest(place: str) -> str:
-    """Return the SHA-256 of the file of an activation."""
-    return hashlib.sha256(_content(split_place(place)[0])).hexdigest()
-
-
-def activation_from_file(place: str, **params: Any) -> Activation:
-    """Return the activation at FILE.py:NAME with its parameters.
+def load(place: str, folder: Path | None = None) -> InFile:
+    """Return what is at FILE.py:NAME, FILE looked for from a folder.
 
     Raises
     ------
-    MeanFieldError : there is none, the file cannot be run, or a parameter is not legal.
+    MeanFieldError : there is none, or the file cannot be run.
 
     Warns
     -----
     MeanFieldWarning : the kinks of a function were searched for, and the search is not sure.
     """
-    found = _found(place, digest(place))
-    if not isinstance(found, type):
-        if params:
-            raise MeanFieldError(f"{', '.join(params)}: {place} takes no parameters")
-        return found
-    legal = found.parameters()
-    for key in params:
-        if key not in legal:
-            takes = ", ".join(legal) or "none"
-            raise MeanFieldError(f"{place} has no parameter {key!r}; its parameters: {takes}")
-    return found(**params)
-
-
-def parameters_in_file(place: str) -> dict[str, Any]:
-    """Return `Activation.parameters` of the activation at FILE.py:NAME, none of a function's."""
-    found = _found(place, digest(place))
-    return found.parameters() if isinstance(found, type) else {}
-
-
-def _content(path: Path) -> bytes:
+    file, colon, name = place.rpartition(":")
+    if not colon:
+        raise MeanFieldError(f"activation {place!r} names no function; it must be {place}:function")
+    folder = (folder or Path()).absolute()
+    path = folder / file
+    if path.suffix != ".py" or not path.is_file():
+        raise MeanFieldError(f"activation {place!r}: {file} is no Python file")
     try:
-        return path.read_bytes()
+        content = path.read_bytes()
     except OSError as error:
         raise MeanFieldError(f"{path} cannot be read: {error.strerror}") from error
+    return InFile(place, _digest(content), _found(path.resolve(), name, content), folder)
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 # One object for one content: kernels are compiled once.
 @functools.cache
-def _found(place: str, content: str) -> Activation | type[Activation]:
-    path, name = split_place(place)
-    module = _run(path.resolve(), content)
+def _found(path: Path, name: str, content: bytes) -> Activation | type[Activation]:
+    module = _run(path, content)
     found = getattr(module, name, None)
     if found is None:
         public = [key for key, value in vars(module).items() if callable(value) and key[0] != "_"]
-        raise MeanFieldError(
-            f"activation {place!r}: {path} has no {name!r}; it has {', '.join(public) or 'none'}"
-        )
-    if isinstance(found, Activation) or (isinstance(found, type) and issubclass(found, Activation)):
+        raise MeanFieldError(f"{path} has no {name!r}; it has {', '.join(public) or 'none'}")
+    if isinstance(found, Activation):
         return found
+    if isinstance(found, type) and issubclass(found, Activation):
+        if "__dataclass_fields__" in vars(found):
+            return found
+        raise MeanFieldError(f"{name} of {path} is not legal; register it: mf.register_activation")
     if not callable(found):
-        raise MeanFieldError(
-            f"activation {place!r}: {name} = {found!r} is not legal; it must be a function"
-        )
+        raise MeanFieldError(f"{name} = {found!r} of {path} is not legal; it must be a function")
     return from_callable(found, label=name)  # pyright: ignore[reportArgumentType]
 
 
 @functools.cache
-def _run(path: Path, _content: str) -> types.ModuleType:
+def _run(path: Path, content: bytes) -> types.ModuleType:
     """Execute a file, once for one content."""
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None:
-        raise MeanFieldError(f"{path} cannot be imported")
-    module = importlib.util.module_from_spec(spec)
+    name = f"meanfield_file_{_digest(content)}"
+    module = types.ModuleType(name)
+    module.__file__ = str(path)
+    # Dataclasses look their module up.
+    sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
+        exec(compile(content, path, "exec"), vars(module))
     except (Exception, SystemExit) as error:  # the user's file may raise anything
+        del sys.modules[name]
         raise MeanFieldError(f"{path} raises {type(error).__name__}: {error}") from error
     return module

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 def load_activation(name: str, params: list[str] | None) -> "Activation":
     """Return the activation that --activation and --param name."""
     from meanfield.activations import activation
-    from meanfield.activations.files import activation_from_file, is_file
+    from meanfield.activations.files import is_file, load
 
     values = shown_params(params)
-    return activation_from_file(name, **values) if is_file(name) else activation(name, **values)
+    return load(name).make(**values) if is_file(name) else activation(name, **values)
 
 
 def _parse_param(text: str) -> tuple[str, float]:

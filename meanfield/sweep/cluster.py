@@ -17,17 +17,20 @@ import os
 import shutil
 import signal
 import subprocess
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
 from meanfield import devices
 from meanfield.errors import MeanFieldError
 from meanfield.sweep.engine import Engine, Fill, Results, Step, compute, versions
 from meanfield.sweep.grid import Grid
-from meanfield.sweep.spec import SweepSpec
+from meanfield.sweep.spec import FOLDER, SweepSpec
 from meanfield.sweep.store import VERSIONS_KEY, Store
 
 if TYPE_CHECKING:
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
 # Dask has malloc give memory back at once, with which kernels take 1.4 times as long; what glibc
 # itself comes to in the end.
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": 2**25, "MALLOC_TRIM_THRESHOLD_": 2**26}
+PRE_SPAWN = "distributed.nanny.pre-spawn-environ"
 # Tasks that a worker has been given: one to do, and one to go on with.
 AHEAD = 2
 # Seconds that a scheduler has to answer, and after which it is asked for results and for workers.
@@ -77,7 +81,7 @@ def _local(workers: int, memory: int | None) -> Iterator[Fill]:
     }
     _quiet()
     with (
-        config.set({"distributed.nanny.pre-spawn-environ": MALLOC}),
+        config.set({PRE_SPAWN: config.get(PRE_SPAWN) | MALLOC}),
         SpecCluster(scheduler=scheduler, workers=specs) as cluster,
         Client(cluster) as client,
     ):
@@ -128,7 +132,9 @@ def _slurm(jobs: int, memory: int | None) -> Iterator[Fill]:
     from dask import config  # pyright: ignore[reportPrivateImportUsage]
     from distributed import Client
 
-    # Importing dask-jobqueue takes Ctrl-C away.
+    # Importing dask-jobqueue takes Ctrl-C away, and is possible in the main thread alone.
+    if threading.current_thread() is not threading.main_thread():
+        raise MeanFieldError("--slurm is for the main thread of a program")
     handler = signal.getsignal(signal.SIGINT)
     from dask_jobqueue.slurm import SLURMCluster
 
@@ -154,10 +160,10 @@ def _slurm(jobs: int, memory: int | None) -> Iterator[Fill]:
 
 def _require_legal(script: str) -> None:
     """Raise `MeanFieldError` where Slurm would refuse a job."""
-    command = ["sbatch", "--test-only"]
-    told = subprocess.run(command, input=script, capture_output=True, text=True, check=False)
-    if told.returncode:
-        reason = told.stderr.strip().splitlines()[-1].removeprefix("allocation failure: ")
+    told = _ask(["sbatch", "--test-only"], script)
+    if told is not None and told.returncode:
+        said = told.stderr.strip().splitlines() or [f"exit code {told.returncode}"]
+        reason = said[-1].removeprefix("allocation failure: ")
         raise MeanFieldError(f"--slurm: Slurm would refuse such jobs: {reason}")
 
 
@@ -170,9 +176,10 @@ def _require_jobs(cluster: Any) -> Callable[[], None]:
         if time.monotonic() < asked + PATIENCE:
             return
         asked = time.monotonic()
-        numbers = [job.job_id for job in cluster.workers.values() if job.job_id]
-        command = ["squeue", "--noheader", "--format=%i", f"--jobs={','.join(numbers)}"]
-        told = subprocess.run(command, capture_output=True, text=True, check=False)
+        numbers = [job.job_id for job in list(cluster.workers.values()) if job.job_id]
+        told = _ask(["squeue", "--noheader", "--format=%i", f"--jobs={','.join(numbers)}"])
+        if told is None:
+            return
         # squeue fails where Slurm does not answer, and where the only job is long gone.
         gone = not told.stdout.split() and (not told.returncode or "Invalid job" in told.stderr)
         if not numbers or gone:
@@ -182,6 +189,16 @@ def _require_jobs(cluster: Any) -> Callable[[], None]:
             )
 
     return require
+
+
+def _ask(command: list[str], script: str = "") -> "subprocess.CompletedProcess[str] | None":
+    """Return what a command of Slurm says, None where it does not answer."""
+    try:
+        return subprocess.run(
+            command, input=script, capture_output=True, text=True, check=False, timeout=PATIENCE
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
 
 
 def _undisturbed() -> Any:
@@ -250,7 +267,9 @@ def _on(
     from distributed.comm.core import CommClosedError
     from distributed.scheduler import KilledWorker
 
-    task = functools.partial(_task, str(store.path.absolute()), grid.spec.model_dump_json())
+    spec = grid.spec
+    place, folder = str(store.path.absolute()), str(spec.folder)
+    task = functools.partial(_task, place, spec.model_dump_json(), folder)
     # Others may use this scheduler for a store of the same name.
     run, waiting = f"{store.path.name}-{uuid.uuid4().hex}", iter(left)
     running: dict[Any, int] = {}
@@ -301,14 +320,20 @@ def _on(
             wait(list(running), timeout=PATIENCE)
 
 
-def _task(path: str, spec: str, number: int) -> bool:
+def _task(path: str, spec: str, folder: str, number: int) -> bool:
     """Compute a chunk in a worker; return whether it did not fail."""
-    return compute(*_opened(path, spec), number)
+    return compute(*_opened(path, spec, folder), number)
 
 
 @functools.lru_cache(maxsize=1)
-def _opened(path: str, spec: str) -> tuple[Store, Grid]:
-    store, sweep = Store(Path(path), "r+"), SweepSpec.model_validate_json(spec)
+def _opened(path: str, spec: str, folder: str) -> tuple[Store, Grid]:
+    store = Store(Path(path), "r+")
+    try:
+        sweep = SweepSpec.model_validate_json(spec, context={FOLDER: Path(folder)})
+    except ValidationError as error:
+        raise MeanFieldError(
+            f"a worker cannot read the sweep: {error.errors()[0]['msg']}"
+        ) from error
     before, now = store.root.attrs[VERSIONS_KEY], versions(sweep)
     if before != now:
         raise MeanFieldError(f"a worker has other versions, {now}, than {path}: {before}")

@@ -16,7 +16,6 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from meanfield.activations.files import digest
 from meanfield.errors import MeanFieldError
 from meanfield.memory import free, used
 from meanfield.sweep.grid import Grid
@@ -178,7 +177,7 @@ def compute(store: Store, grid: Grid, number: int) -> bool:
 def versions(spec: SweepSpec) -> str:
     """Return what decides the last digits: versions, the kind of device, users' files, as JSON."""
     found = {name: _version(name) for name in VERSIONED}
-    files = {a.name: f"SHA-256 {digest(a.name)}" for a in spec.activations if a.in_file}
+    files = {a.name: f"SHA-256 {a.digest}" for a in spec.activations if a.digest}
     return json.dumps(found | {"platform": jax.default_backend()} | files)
 
 

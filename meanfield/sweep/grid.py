@@ -52,7 +52,7 @@ class Grid:
         self.chunks = (*((1,) if lead else ()), *chunk_shape(lengths, self._points_of_a_chunk()))
 
     def _points_of_a_chunk(self) -> int:
-        if any(self.tables):
+        if all(self.tables):
             return min(max(TABLE_POINTS, self.size // TABLE_CHUNKS), MOST_TABLE_POINTS)
         share = self.size // QUADRATURE_CHUNKS
         if share >= QUADRATURE_POINTS:

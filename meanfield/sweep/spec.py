@@ -28,6 +28,7 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
+    PrivateAttr,
     Tag,
     ValidationError,
     ValidationInfo,
@@ -36,7 +37,7 @@ from pydantic import (
 )
 
 from meanfield.activations import Activation, activation, activations
-from meanfield.activations.files import activation_from_file, is_file, parameters_in_file
+from meanfield.activations.files import InFile, is_file, load
 from meanfield.errors import MeanFieldError
 from meanfield.method import Method
 from meanfield.observables import observables
@@ -103,6 +104,8 @@ class ActivationSpec(BaseModel):
 
     model_config = ConfigDict(extra="allow", frozen=True)
     name: str
+    # Read once: a file that changes meanwhile changes no sweep.
+    _in_file: InFile | None = PrivateAttr(default=None)
 
     @property
     def params(self) -> dict[str, float]:
@@ -115,33 +118,32 @@ class ActivationSpec(BaseModel):
         return f"{name}({text})" if text else name
 
     @property
-    def in_file(self) -> bool:
-        """Whether it is one of a user's own file."""
-        return is_file(self.name)
+    def folder(self) -> Path | None:
+        """Where its file was looked for, None if it is not of one."""
+        return self._in_file.folder if self._in_file else None
+
+    @property
+    def digest(self) -> str | None:
+        """The SHA-256 of a user's own file, None if it is not of one."""
+        return self._in_file.digest if self._in_file else None
 
     def parameters(self) -> dict[str, Any]:
         """Return the parameters that it has, as `Activation.parameters` does."""
-        if self.in_file:
-            return parameters_in_file(self.name)
+        if self._in_file:
+            return self._in_file.parameters()
         return activations[self.name].parameters()
 
     def make(self, **params: Any) -> Activation:
         """Return the activation with values of its parameters."""
-        if self.in_file:
-            return activation_from_file(self.name, **params)
-        return activation(self.name, **params)
-
-    @field_validator("name")
-    @classmethod
-    def _is_beside_the_config(cls, name: str, info: ValidationInfo) -> str:
-        folder = (info.context or {}).get(FOLDER)
-        return str(Path(folder, name).resolve()) if folder and is_file(name) else name
+        return self._in_file.make(**params) if self._in_file else activation(self.name, **params)
 
     @model_validator(mode="after")
-    def _exists(self) -> "ActivationSpec":
+    def _exists(self, info: ValidationInfo) -> "ActivationSpec":
         for key, value in self.params.items():
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise ValueError(f"{key} = {value!r} must be a number")
+        if is_file(self.name):
+            self._in_file = load(self.name, (info.context or {}).get(FOLDER))
         self.make(**self.params)
         return self
 
@@ -159,6 +161,12 @@ class SweepSpec(Strict):
     observables: tuple[str, ...] = ()
     figures: tuple[str, ...] = ()
     checks: tuple[str, ...] = ()
+
+    @property
+    def folder(self) -> Path:
+        """Where files of activations are looked for; no part of what a sweep is."""
+        folders = [one.folder for one in self.activations if one.folder is not None]
+        return folders[0] if folders else Path()
 
     @field_validator("activations", mode="before")
     @classmethod
@@ -290,7 +298,7 @@ def spec_of(table: dict[str, Any], name: str, folder: Path | None = None) -> Swe
     if "name" in table:
         raise MeanFieldError(f"{name}.toml: name is not legal; the file's name is the sweep's")
     try:
-        context = {FOLDER: folder or Path.cwd()}
+        context = {FOLDER: folder}
         return SweepSpec.model_validate({"name": name, **table}, context=context)
     except ValidationError as error:
         found = error.errors()
