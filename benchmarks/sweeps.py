@@ -10,7 +10,7 @@ Sweeps tanh over σw and σb by table, with six observables, each grid in a fres
 - Memory: the largest that a process held, above what it held after its imports.
 - Resuming: what it takes to see which of 100 000 chunks are there, all but the last ones.
 
-`--largest` bounds the grids of the third part; 10⁸ points take a quarter of an hour and 7.3 GB.
+`--largest` bounds the grids of the memory; 10⁸ points take four minutes and 7.3 GB.
 """
 
 import argparse

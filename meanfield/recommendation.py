@@ -10,8 +10,8 @@ At initialisation a network of depth L and activation φ can be trained if
 with μ_k = E φ'(√q z)^(2k): m2/m1² = 1 + L (μ2/μ1² - 1) is how its squared singular values spread
 [1], and 0.9 is what [2] allows rectifiers. Along the edge both numbers fall with q, hence with σb:
 narrow Gaussians see a straight line. What is recommended is the largest q at which they hold, the
-least linear network that can be trained; where the fourth cannot be had, the largest q of the first
-three.
+least linear network that can be trained; where the fourth cannot be had, of the first three the
+network whose Jacobian spreads least.
 
 How wide must a linear region be? Stretching φ, a φ(x/a), takes the edge at (q, σb) to (a²q, aσb)
 and changes nothing else. So at a given σb a network of depth L needs
@@ -53,8 +53,8 @@ from scipy import optimize
 
 from meanfield._elementwise import elementwise
 from meanfield._struct import on_host
-from meanfield.activations import Activation, LeakyRelu, Relu, centre, mollify
-from meanfield.activations.base import require_single
+from meanfield.activations import Activation, LeakyRelu, Relu, activation, centre, mollify
+from meanfield.activations.base import WIDE_SIZE, require_single
 from meanfield.criticality import (
     STEADY,
     CriticalPoint,
@@ -63,11 +63,11 @@ from meanfield.criticality import (
     is_scale_invariant,
 )
 from meanfield.errors import MeanFieldError, Status
-from meanfield.gaussian import line_rule
+from meanfield.gaussian import LINE_SIZE, line_rule
 from meanfield.jacobian import jacobian_moments
 from meanfield.layers import Dense, Ensemble
 from meanfield.propagation import rollout
-from meanfield.shaping import tat
+from meanfield.shaping import tat, width_of
 from meanfield.spectrum import largest_singular_value
 from meanfield.typing import Array, ScalarLike
 from meanfield.universality import classify
@@ -80,12 +80,16 @@ CORRELATIONS = tuple(i / 10 for i in range(10))
 CORRELATION, SPREAD = 0.9, 1.0
 # Gradients may change by this factor in the whole network.
 GRADIENT = 10.0
-# Variances q along the edge; refined between two of these.
+# Variances q along the edge, in units of φ's squared width; refined between two of these.
 GRID = np.geomspace(1e-8, 1e4, 241)
 DIGITS = 1e-10
+# Spreads within this factor are alike.
+ALIKE = 1.1
 # Values of a free parameter: its default times powers of this, so many each way.
 STEP, STEPS = 2.0**0.25, 48
 BISECTIONS = 20
+# The exponential of more overflows.
+LARGEST = 709.0
 # The curvature of shaped activations: with it L (μ2/μ1² - 1) is about 1.
 CURVATURE = 0.25
 
@@ -226,7 +230,7 @@ def recommend(
 
 
 def critical_bias(phi: Activation, depth: int) -> float:
-    """Return σb°(L), the largest σb whose network of `depth` layers is trainable and isometric.
+    """Return σb°(L), that of the largest q whose network is trainable and isometric.
 
     NaN where there is none. A network with a φ(x/a) needs a linear region of a ≥ σb/σb°.
     """
@@ -243,14 +247,15 @@ def assess(layer: Dense, depth: int, q: float, width: int | None = None) -> Asse
     halves m2/m1².
     """
     _require_count("depth", depth)
-    phi, spreads = layer.phi, {}
+    if width is not None and layer.keep != 1:
+        raise MeanFieldError(f"width = {width} is not legal with dropout; its spread is not known")
+    spreads = {}
     for ensemble in ENSEMBLES:
         moments = jacobian_moments(dataclasses.replace(layer, ensemble=ensemble), q, depth)
-        spreads[ensemble] = math.exp(float(moments.log_m2 - 2 * moments.log_m1))
+        spreads[ensemble] = _exp(float(moments.log_m2 - 2 * moments.log_m1))
     better = 2 * spreads["orthogonal"] <= spreads["gaussian"]
     layer = dataclasses.replace(layer, ensemble="orthogonal" if better else "gaussian")
-    chi = float(layer.sigma_w**2 * phi.slope_moment(q, 2))
-    slope = float(layer.sigma_w**2 * phi.variance_slope(q))
+    chi, slope = float(layer.moments(q).mean), float(layer.variance_slope(q))
     largest = float(largest_singular_value(layer, q, float(depth)))
     pairs = rollout(layer, q, q, q * np.asarray(CORRELATIONS), depth)
     return Assessment(
@@ -259,7 +264,7 @@ def assess(layer: Dense, depth: int, q: float, width: int | None = None) -> Asse
         depth=depth,
         chi=chi,
         slope=slope,
-        gradient=chi**depth,
+        gradient=_exp(depth * math.log(chi)) if chi > 0 else chi,
         decorrelation=tuple(np.asarray(pairs.epsilon)[:, -1].tolist()),
         spread_gaussian=spreads["gaussian"],
         spread_orthogonal=spreads["orthogonal"],
@@ -267,6 +272,11 @@ def assess(layer: Dense, depth: int, q: float, width: int | None = None) -> Asse
         width=width,
         width_spread=None if width is None else _width_spread(layer, q, depth, width),
     )
+
+
+def _exp(x: float) -> float:
+    """Return exp(x), inf where it overflows."""
+    return math.exp(x) if x < LARGEST else math.inf
 
 
 def _require_count(name: str, value: int) -> None:
@@ -286,7 +296,7 @@ def _choose(
         return _widest(phi, depth, True) or _widest(phi, depth, False) or _any(phi), None
     point = on_host(edge_of_chaos(phi, sigma_b))
     own = critical_bias(phi, depth)
-    stretch = None if math.isnan(own) else sigma_b / own
+    stretch = sigma_b / own if own > 0 else None
     good = int(point.status) == Status.OK and float(point.q) > 0
     return (point if good else None), stretch
 
@@ -296,7 +306,7 @@ def _any(phi: Activation) -> CriticalPoint | None:
     point = on_host(edge_of_chaos(phi, 0.0))
     if int(point.status) == Status.OK and float(point.q) > 0 and _is_stable(point):
         return point
-    points = on_host(critical_point(phi, GRID))
+    points = on_host(critical_point(phi, GRID * width_of(phi) ** 2))
     exists = np.asarray(points.status) == Status.OK
     places = np.flatnonzero(exists & _is_stable(points))
     if not places.size:
@@ -325,25 +335,39 @@ def _widest(phi: Activation, depth: int, isometric: bool) -> CriticalPoint | Non
     if bool(is_scale_invariant(phi)):
         held = close(0.0) <= 0 and (not isometric or spread(0.0) <= 0)
         return on_host(edge_of_chaos(phi, 0.0)) if held else None
-    points = on_host(critical_point(phi, GRID))
+    grid = GRID * width_of(phi) ** 2
+    points = on_host(critical_point(phi, grid))
     good = (np.asarray(points.status) == Status.OK) & _is_stable(points)
+    excess = np.asarray(on_host(_excess(phi, grid)))
     if isometric:
-        good &= depth * np.asarray(on_host(_excess(phi, GRID))) <= SPREAD
-    places = np.log(GRID[good])
-    if not places.size:
+        good &= depth * excess <= SPREAD
+    places = np.flatnonzero(good)
+    logs: list[float] = np.log(grid).tolist()
+    if not places.size or close(logs[places[0]]) > 0:
         return None
-    top = places[-1]
-    if isometric and top < math.log(GRID[-1]):
-        top = _last(spread, top, top + math.log(GRID[1] / GRID[0]))
+    # The last place that keeps inputs apart: of these the first does.
+    low, high = 0, places.size
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if close(logs[places[middle]]) <= 0 else (low, middle)
+    if not isometric:
+        held = places[: low + 1]
+        # Where the spread hardly changes, as at large q, the smallest q.
+        place = held[np.argmax(excess[held] <= ALIKE * excess[held].min())]
+        return jax.tree.map(lambda x: x[place], points)
+    place = places[low]
+    if place + 1 == grid.size:
+        return jax.tree.map(lambda x: x[place], points)
+
+    def too_much(t: float) -> float:
+        point = on_host(critical_point(phi, math.exp(t)))
+        if int(point.status) != Status.OK:
+            return 1.0
+        return max(spread(t), abs(float(point.slope)) - 1 - STEADY)
+
+    top = _last(too_much, logs[place], logs[place + 1])
     if close(top) > 0:
-        # Of these places the first holds, if any does, and the last does not.
-        low, high = 0, places.size - 1
-        if close(places[0]) > 0:
-            return None
-        while high - low > 1:
-            middle = (low + high) // 2
-            low, high = (middle, high) if close(places[middle]) <= 0 else (low, middle)
-        top = _last(close, places[low], places[high])
+        top = _last(close, logs[place], top)
     return on_host(critical_point(phi, math.exp(top)))
 
 
@@ -379,7 +403,7 @@ def _freed(
     start, check = float(getattr(phi, free)), legal[free][2]
 
     def at(value: float) -> Activation:
-        return type(phi)(**{name: getattr(phi, name) for name in legal} | {free: value})
+        return dataclasses.replace(phi, **{free: value})  # pyright: ignore[reportArgumentType]
 
     def holds(value: float, isometric: bool) -> bool:
         if sigma_b is None:
@@ -422,7 +446,7 @@ def _why_not(phi: Activation, sigma_b: float | None) -> str:
         return f"there is no edge of chaos: {verdict.why}"
     if sigma_b is None:
         return f"the edge of chaos has no q > 0: {verdict.why}"
-    return f"the edge of chaos has no point at sigma_b = {sigma_b:g}"
+    return f"the edge of chaos has no q > 0 at sigma_b = {sigma_b:g}"
 
 
 def _cures(phi: Activation, depth: int, width: int | None, sigma_b: float | None) -> Iterator[Cure]:
@@ -436,9 +460,13 @@ def _cures(phi: Activation, depth: int, width: int | None, sigma_b: float | None
     shaped = tat(phi, depth, curvature=CURVATURE)
     if shaped.status != Status.OK:
         return
+    layer = Dense(shaped.activation, 1.0, 0.0)
     if isinstance(phi, LeakyRelu | Relu):
         slope = _slope_of(shaped.activation)
         words = f"give it the slope {slope:.6g} where x < 0 (tailored rectifier)"
+        bent = activation("leaky_relu", negative_slope=slope)
+        # The factor of a homogeneous φ is as good in its weights.
+        layer = Dense(bent, shaped.output_scale, 0.0)
     else:
         signed = [
             f"{'-' if x < 0 else '+'} {abs(x):.9g}"
@@ -448,7 +476,7 @@ def _cures(phi: Activation, depth: int, width: int | None, sigma_b: float | None
             f"shape it: {shaped.output_scale:.9g} (φ({shaped.input_scale:.9g} x {signed[0]}) "
             f"{signed[1]}) (tailored transformation)"
         )
-    yield Cure(words, assess(Dense(shaped.activation, 1.0, 0.0), depth, 1.0, width))
+    yield Cure(words, assess(layer, depth, 1.0, width))
 
 
 def _slope_of(phi: Activation) -> float:
@@ -471,7 +499,8 @@ def _width_spread(layer: Dense, q: float, depth: int, width: int) -> float:
     below = np.arange(depth)[::-1]
     variance = on_host(_unit_variance(layer, q, below.astype(float)))
     weights = 2 * (1 + float(_excess(layer.phi, q)) - (layer.ensemble == "orthogonal"))
-    return math.sqrt(max(0.0, math.expm1((depth * weights + float(variance.sum())) / width)))
+    total = (depth * weights + float(variance.sum())) / width
+    return total if math.isnan(total) else math.sqrt(max(0.0, _exp(total) - 1))
 
 
 @elementwise()
@@ -489,7 +518,8 @@ def _unit_variance(layer: Dense, q: ScalarLike, below: ScalarLike) -> Array:
     rest = jnp.where(away, 1 - slope, 1.0)
     runs = jnp.where(away, (1 - slope**below) / rest, below)
     response = tangent / mean * gain * runs
-    rule = line_rule(q, phi.cuts())
+    size = WIDE_SIZE if phi.oscillates else LINE_SIZE
+    rule = line_rule(q, phi.cuts(), size)
     u = jnp.sqrt(q) * rule.z
     values = jnp.square(phi.slope(u)) / mean + response * jnp.square(phi(u))
     variance = rule.mean(jnp.square(values)) - jnp.square(rule.mean(values))

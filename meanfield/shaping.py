@@ -55,7 +55,8 @@ Map = Callable[[float], float]
 Network = int | Callable[[Map, float], float]
 """Layers in a row, or what a local map makes of a number in the network or in its worst part."""
 
-# Inputs β at which α may end are looked for on this grid, at this α.
+ILLEGAL = "network is not legal; of a map of slope 1 it must make one, and not undo others"
+# Inputs β at which α may end are looked for on this grid, at this α, both in units of φ's width.
 SHIFTS = np.linspace(-6, 6, 241)
 SMALL = 1e-2
 # Scales α of the ReLU, whose β is 1.
@@ -63,6 +64,10 @@ SCALES = (1e-3, 1e6)
 # What is left of the equations, relative to their targets.
 SOLVED = 1e-9
 TIGHT = 1e-14
+# A remainder below this part of E f² is rounding.
+FAINT = 1e-24
+# log α is searched for within this.
+FARTHEST = 40.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,12 +97,14 @@ def dks(phi: Activation, network: Network, slope: float = 1.5) -> Shaped:
     require_single(phi)
     require(slope > 1, "slope", slope, "> 1")
     local = _local(network, lambda psi: lambda x: psi * x, 1.0, slope, (1.0, slope))
+    if any(float(jump) for jump in phi.jumps()):
+        return _nothing(phi, local)
     if isinstance(phi, LeakyRelu):
         part = math.pi * (local - 1) / local
         if part > 1:
             return _nothing(phi, local)
         rest = 1 - part
-        slope = (1 - math.sqrt(1 - rest * rest)) / rest if rest else 0.0
+        slope = rest / (1 + math.sqrt(1 - rest * rest))
         bent = activation("leaky_relu", negative_slope=slope)
         return _scaled(bent, 1.0, 0.0, -float(bent.mean(1.0)), local)
     if isinstance(phi, Relu):
@@ -148,17 +155,15 @@ def _local(
         return _through(network, family(parameter), start) - target
 
     low, high = within
-    if reached(low) > 0 or reached(high) < 0:
-        raise MeanFieldError(
-            "network is not legal; of a map of slope 1 it must make one, and not undo others"
-        )
+    if not reached(low) <= 0 <= reached(high):
+        raise MeanFieldError(ILLEGAL)
     return float(cast(float, optimize.brentq(reached, low, high, xtol=TIGHT)))
 
 
 def _through(network: Network, local: Map, start: float) -> float:
     if callable(network):
         return float(network(local, start))
-    if isinstance(network, bool) or network < 1:
+    if isinstance(network, bool) or not isinstance(network, int) or network < 1:
         raise MeanFieldError(f"network = {network!r} is not legal; it must be a depth >= 1")
     for _ in range(network):
         start = local(start)
@@ -176,6 +181,8 @@ def _tailored_relu(phi: Activation, network: Network, correlation: float) -> Sha
 
     if reached(0.0) < 0:
         return _nothing(phi, math.nan)
+    if not reached(1.0) <= 0:
+        raise MeanFieldError(ILLEGAL)
     slope = float(cast(float, optimize.brentq(reached, 0.0, 1.0, xtol=TIGHT)))
     local = (1 - slope) ** 2 / (1 + slope**2) / math.pi
     return _scaled(activation("leaky_relu", negative_slope=slope), 1.0, 0.0, 0.0, local)
@@ -259,18 +266,24 @@ def _solve(
     """Return α and β > 0, or the β nearest to 0, with the measure at its target and no gap."""
 
     def at(numbers: np.ndarray) -> list[float]:
-        seen = _look(phi, math.exp(numbers[0]), numbers[1])
-        return [math.log(float(measure(seen)) / target), float(gap(seen))]
+        seen = _look(phi, math.exp(np.clip(numbers[0], -FARTHEST, FARTHEST)), numbers[1])
+        ratio = float(measure(seen)) / target
+        return [math.log(ratio) if ratio > 0 else -FARTHEST, float(gap(seen))]
 
-    along = jax.vmap(lambda beta: gap(_look(phi, SMALL, beta)))(SHIFTS)
-    gaps = np.asarray(along)
+    width = abs(width_of(phi))
+    small, shifts = SMALL * width, SHIFTS * width
+    along = jax.vmap(lambda beta: _look(phi, small, beta))(shifts)
+    visible = along.remainder > FAINT * (along.mean**2 + along.variance)
+    gaps = np.asarray(jnp.where(visible, jax.vmap(gap)(along), jnp.nan))
     with np.errstate(invalid="ignore"):
         turns = np.flatnonzero(gaps[:-1] * gaps[1:] < 0)
-    starts = (SHIFTS[turns] + SHIFTS[turns + 1]) / 2
-    for beta in sorted(starts, key=lambda beta: (round(abs(beta), 6), -beta)):
+    starts = (shifts[turns] + shifts[turns + 1]) / 2
+    for beta in sorted(starts, key=lambda beta: (round(abs(beta) / width, 6), -beta)):
+        first = float(measure(_look(phi, small, beta)))
+        if not first > 0:
+            continue
         # What is measured grows like α².
-        first = float(measure(_look(phi, SMALL, beta)))
-        alpha = SMALL * math.sqrt(target / first)
+        alpha = small * math.sqrt(target / first)
         found = optimize.root(at, np.array([math.log(alpha), beta]), tol=TIGHT)
         if np.max(np.abs(at(found.x))) < SOLVED:
             return math.exp(found.x[0]), float(found.x[1])
@@ -282,11 +295,21 @@ def _moved(phi: Activation, alpha: ScalarLike, beta: ScalarLike) -> Activation:
     return Affine(phi, rate=alpha, centre=-jnp.asarray(beta) / alpha)
 
 
+def width_of(phi: Activation) -> float:
+    """Return the width on which φ varies, as far as it is known."""
+    if isinstance(phi, Affine):
+        return width_of(phi.phi) / float(phi.rate)
+    return float(phi.standard()[1])
+
+
 def _scaled(phi: Activation, alpha: float, beta: float, delta: float, local: float) -> Shaped:
     """Return the shaped activation of unit second moment."""
     centre = -beta / alpha
     moved = Affine(phi, rate=alpha, centre=centre, offset=delta)
-    gamma = 1 / math.sqrt(float(moved.second_moment(1.0)))
+    second_moment = float(moved.second_moment(1.0))
+    if not second_moment > 0:
+        return _nothing(phi, local)
+    gamma = 1 / math.sqrt(second_moment)
     shaped = Affine(phi, rate=alpha, centre=centre, gain=gamma, offset=gamma * delta)
     return Shaped(shaped, alpha, beta, gamma, delta, local, Status.OK)
 

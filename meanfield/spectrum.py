@@ -186,6 +186,30 @@ def jacobian_spectrum(layer: Layer, q: ScalarLike, depth: ScalarLike = 1.0) -> J
     under a trace. Where φ' comes arbitrarily close to its bound only for |u| > 8√q, the support
     is taken to end there: what is beyond has probability 1e-15. Not differentiable.
     """
+    depth, stack, room = _prepared(layer, q, depth)
+    single = len(stack.parts) == 1 and stack.parts[0].layer.ensemble == "orthogonal"
+    if room is not None and not _only_scales(stack.parts[0].layer):
+        single = single and bool(np.any(np.asarray(depth) == 1))
+    return _spectrum(stack, depth, room=f"{room or TRACED_ROOM}", single="yes" if single else "no")
+
+
+def largest_singular_value(layer: Layer, q: ScalarLike, depth: ScalarLike = 1.0) -> Array:
+    """Return the largest singular value of what `jacobian_spectrum` describes, and nothing else.
+
+    NaN where that has no spectrum for a reason that is seen without it: where φ jumps, J = 0, a
+    variance drifts, or the law of slopes is not resolved. Arguments broadcast.
+    """
+    depth, stack, room = _prepared(layer, q, depth)
+    return _largest(stack, depth, room=f"{room or TRACED_ROOM}")
+
+
+def _prepared(
+    layer: Layer, q: ScalarLike, depth: ScalarLike
+) -> tuple[ScalarLike, "Parts", int | None]:
+    """Return the depth, checked, the stack of layers, and the room that laws of slopes need.
+
+    That is None where something is traced.
+    """
     _require_dense(layer)
     q, depth = (np.asarray(x, float) if isinstance(x, list | tuple) else x for x in (q, depth))
     known = concrete(*jax.tree.leaves((layer, q, depth)))
@@ -201,26 +225,10 @@ def jacobian_spectrum(layer: Layer, q: ScalarLike, depth: ScalarLike = 1.0) -> J
             f"a stack of {count} layers is not legal; at most {LONGEST_STACK} are, or a "
             "Repeat at a variance that it keeps"
         )
-    room = TRACED_ROOM
-    if known:
-        most = int(jnp.max(_count_turns(stack)))
-        room = next((size for size in ROOM if size >= most), ROOM[-1])
-    single = count == 1 and stack.parts[0].layer.ensemble == "orthogonal"
-    if known and not _only_scales(stack.parts[0].layer):
-        single = single and bool(np.any(np.asarray(depth) == 1))
-    return _spectrum(stack, depth, room=f"{room}", single="yes" if single else "no")
-
-
-def largest_singular_value(layer: Layer, q: ScalarLike, depth: ScalarLike = 1.0) -> Array:
-    """Return the largest singular value of what `jacobian_spectrum` describes, without the rest.
-
-    NaN where the law of slopes is not resolved. Arguments broadcast; they must be numbers.
-    """
-    _require_dense(layer)
-    stack = _parts(_unroll(layer, q), q)
+    if not known:
+        return depth, stack, None
     most = int(jnp.max(_count_turns(stack)))
-    room = next((size for size in ROOM if size >= most), ROOM[-1])
-    return _largest(stack, depth, room=f"{room}")
+    return depth, stack, next((size for size in ROOM if size >= most), ROOM[-1])
 
 
 def _require_dense(layer: Layer) -> None:
@@ -439,8 +447,10 @@ def _largest(parts: Parts, depth: ScalarLike, room: str) -> Array:
     edge = jnp.where(stack.is_law, ends[0], edge_of_stack(stack, ends, 1.0))
     places, masses, _ = atoms_of(stack)
     top = jnp.maximum(edge, jnp.where(masses > 0, places, -jnp.inf).max())
-    resolved = gather(factors, lambda law: law.resolved).all()
-    return jnp.where(resolved, jnp.exp((top + (stack.count * log_chi).sum()) / 2), jnp.nan)
+    status = _verdict(parts, gather(factors, lambda law: law.resolved).all())
+    return jnp.where(
+        status == Status.OK, jnp.exp((top + (stack.count * log_chi).sum()) / 2), jnp.nan
+    )
 
 
 def _verdict(stack: Parts, right: Array) -> Array:

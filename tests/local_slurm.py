@@ -66,22 +66,27 @@ class Slurm:
         (folder / "slurm.conf").write_text(CONF.format(folder=folder))
         self.env = {"SLURM_CONF": f"{folder}/slurm.conf", "DASK_CONFIG": str(folder / "dask")}
         self.configure("main")
+        self.daemons = []
+
+    def start(self):
+        """Start the daemons, and wait until there is a node."""
+        folder = self.folder
         files = [f"--{kind}-file={folder}/munge.{kind}" for kind in ("key", "pid", "log", "seed")]
-        self.daemons = [
-            self._start("munged", "--foreground", f"--socket={folder}/munge.socket", *files),
-            self._start("slurmctld", "-D", "-i"),
-            self._start("slurmd", "-D", "-N", "localhost"),
-        ]
+        self._run("munged", "--foreground", f"--socket={folder}/munge.socket", *files)
+        self._run("slurmctld", "-D", "-i")
+        self._run("slurmd", "-D", "-N", "localhost")
         deadline = time.time() + 60
         while "idle" not in self.ask("sinfo", "--noheader", "--format=%t"):
             assert time.time() < deadline, (folder / "slurmctld.out").read_text()
             time.sleep(0.2)
 
-    def _start(self, name, *options):
+    def _run(self, name, *options):
         with (self.folder / f"{name}.out").open("w") as out:
             environment = {**os.environ, **self.env}
-            return subprocess.Popen(
-                [name, *options], env=environment, stdout=out, stderr=subprocess.STDOUT
+            self.daemons.append(
+                subprocess.Popen(
+                    [name, *options], env=environment, stdout=out, stderr=subprocess.STDOUT
+                )
             )
 
     def configure(self, queue):
@@ -110,8 +115,12 @@ class Slurm:
 
     def stop(self):
         """End all jobs and all daemons."""
-        self.ask("scancel", *self.jobs())
-        self.wait_until_empty()
+        for job in self.jobs():
+            self.ask("scancel", job)
         for daemon in reversed(self.daemons):
             daemon.terminate()
-            daemon.wait(30)
+            try:
+                daemon.wait(30)
+            except subprocess.TimeoutExpired:
+                daemon.kill()
+                daemon.wait()

@@ -81,6 +81,11 @@ def test_relu_is_cured_by_a_slope():
     assert "0.57044 " in cure.words
     assert found.choice is cure.assessment
     assert cure.assessment.decorrelation[0] == pytest.approx(0.1, rel=1e-9)
+    # What is printed is enough: the plain leaky ReLU with that σw.
+    layer = cure.assessment.layer
+    assert layer.phi.negative_slope == pytest.approx(0.570439531059, rel=1e-10)
+    assert layer.sigma_w == pytest.approx(math.sqrt(2 / (1 + 0.570439531059**2)), rel=1e-10)
+    assert cure.assessment.chi == pytest.approx(1, rel=1e-12)
     assert math.isnan(critical_bias(mf.activation("relu"), 100))
 
 
@@ -92,6 +97,56 @@ def test_no_edge_is_said_and_cured():
     assert "there is no edge of chaos: φ >= 0" in found.why
     assert found.cures[-1].words.startswith("shape it")
     assert found.choice.trainable
+
+
+def test_a_shallow_network_is_not_at_the_end_of_a_grid():
+    """No GELU network of five layers acts alike on all directions; some can be trained."""
+    found = mf.recommend(mf.activation("gelu"), 5).best
+    assert found.trainable
+    assert not found.isometric
+    assert found.q < 100
+
+
+def test_stretched_activations_have_stretched_biases():
+    own = critical_bias(mf.activation("shtanh", a=1.0), 200)
+    for a in (500.0, 1e-5):
+        assert critical_bias(mf.activation("shtanh", a=a), 200) == pytest.approx(a * own, rel=1e-5)
+    phi = mf.scale(mf.activation("shtanh", a=1.0))
+    found = mf.recommend(phi, 200, sigma_b=0.3, free="rate")
+    assert 1 / found.parameter == pytest.approx(0.3 / own, rel=1e-5)
+
+
+def test_homogeneous_activations_have_no_stretch():
+    for name, depth in (("linear", 10), ("relu", 1)):
+        found = mf.recommend(mf.activation(name), depth, sigma_b=0.1)
+        assert found.best is None
+        assert found.stretch is None
+        assert "no q > 0 at sigma_b = 0.1" in found.why
+
+
+def test_what_overflows_and_what_is_not_known():
+    deep = assess(mf.Dense(mf.activation("tanh"), 2.0, 0.1), 3000, 2.0)
+    assert deep.gradient == math.inf
+    assert not deep.critical
+    thin = assess(mf.Dense(mf.activation("relu"), math.sqrt(2), 0.0), 200, 1.0, width=1)
+    assert thin.width_spread == math.inf
+    dropping = mf.Dense(mf.activation("tanh"), 1.0, 0.1, keep=0.5)
+    q = float(mf.steady_state(dropping).q)
+    found = assess(dropping, 3, q)
+    assert found.chi == pytest.approx(
+        2 * float(mf.activation("tanh").slope_moment(q, 2)), rel=1e-12
+    )
+    with pytest.raises(MeanFieldError, match="not legal with dropout"):
+        assess(dropping, 3, q, width=10)
+
+
+def test_the_largest_singular_value_is_checked_too():
+    layer = mf.Dense(mf.activation("tanh"), 1.0, 0.1)
+    for q, depth in ((-1.0, 1.0), (1.0, 0.0)):
+        with pytest.raises(MeanFieldError, match="is not legal"):
+            mf.largest_singular_value(layer, q, depth)
+    jumping = mf.from_callable(lambda x: jnp.where(x > 0, 1.0 + x, 0.0), kinks=(0.0,))
+    assert jnp.isnan(mf.largest_singular_value(mf.Dense(jumping, 1.0, 0.1), 1.0))
 
 
 def test_sigmoid_is_centred():

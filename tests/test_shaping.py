@@ -2,6 +2,7 @@
 
 import math
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.integrate import quad
@@ -131,7 +132,12 @@ def test_the_conditions_hold_by_scipy(method, depth):
 def test_what_has_no_shape_says_so():
     assert tat(mf.activation("hard_swish"), 10).status == mf.Status.NO_SOLUTION
     assert tat(mf.activation("linear"), 10).status == mf.Status.NO_SOLUTION
-    for legal in (0, True, -3):
+    jumping = mf.from_callable(lambda x: jnp.where(x > 0, 1.0 + x, 0.0), kinks=(0.0,))
+    for method in (dks, tat):
+        assert method(jumping, 10).status == mf.Status.NO_SOLUTION
+    for name in ("linear", "hard_tanh", "abs", "shtanh"):
+        assert dks(mf.activation(name), 10).status == mf.Status.NO_SOLUTION
+    for legal in (0, True, -3, 10.0, "10"):
         with pytest.raises(MeanFieldError, match="it must be a depth >= 1"):
             dks(mf.activation("tanh"), legal)
     with pytest.raises(MeanFieldError, match="slope = 1 is not legal"):
@@ -140,3 +146,13 @@ def test_what_has_no_shape_says_so():
         tat(mf.activation("relu"), 10, correlation=1.0)
     with pytest.raises(MeanFieldError, match="network is not legal"):
         dks(mf.activation("tanh"), lambda _local, x: x)
+    with pytest.raises(MeanFieldError, match="network is not legal"):
+        tat(mf.activation("relu"), lambda _local, _x: 0.95)
+
+
+def test_stretched_activations_have_stretched_shapes():
+    one, wide = (tat(mf.scale(mf.activation("tanh"), input=x), 50) for x in (1.0, 0.01))
+    assert wide.status == mf.Status.OK
+    assert wide.input_scale == pytest.approx(100 * one.input_scale, rel=1e-6)
+    assert wide.input_shift == pytest.approx(100 * one.input_shift, rel=1e-6)
+    assert wide.output_scale == pytest.approx(one.output_scale, rel=1e-6)

@@ -5,6 +5,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import filelock
 import local_slurm
 import pytest
 from test_sweep import digest
@@ -18,10 +19,23 @@ OPTIONS = ("--slurm", "--workers", "2", "--memory", "1GiB")
 
 @pytest.fixture(scope="module")
 def slurm():
-    with tempfile.TemporaryDirectory(prefix="slurm") as folder:
+    # It has fixed ports: of several processes with tests one has it at a time.
+    alone = filelock.FileLock(Path(tempfile.gettempdir(), "meanfield-slurm.lock"))
+    with alone, tempfile.TemporaryDirectory(prefix="slurm") as folder:
         found = local_slurm.Slurm(Path(folder))
-        yield found
-        found.stop()
+        try:
+            found.start()
+            yield found
+        finally:
+            found.stop()
+
+
+def two_jobs(slurm, process):
+    """Return the numbers of two jobs of a sweep, once there are so many."""
+    while len(jobs := slurm.jobs()) < 2:
+        assert process.poll() is None
+        time.sleep(0.05)
+    return jobs
 
 
 @pytest.fixture(autouse=True)
@@ -33,10 +47,7 @@ def environment(slurm, monkeypatch):
 
 def test_jobs_give_the_same_bytes_though_one_is_cancelled(sweep, slurm, tmp_path):
     process = sweep.begin(tmp_path, *OPTIONS)
-    while len(jobs := slurm.jobs()) < 2:
-        assert process.poll() is None
-        time.sleep(0.05)
-    slurm.ask("scancel", jobs[0])
+    slurm.ask("scancel", two_jobs(slurm, process)[0])
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
     assert "workers" in errors
@@ -47,8 +58,7 @@ def test_jobs_give_the_same_bytes_though_one_is_cancelled(sweep, slurm, tmp_path
 
 def test_ctrl_c_ends_the_jobs(sweep, slurm, tmp_path):
     process = sweep.begin(tmp_path, *OPTIONS)
-    while len(slurm.jobs()) < 2:
-        time.sleep(0.05)
+    two_jobs(slurm, process)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 130, errors
@@ -59,9 +69,7 @@ def test_ctrl_c_ends_the_jobs(sweep, slurm, tmp_path):
 
 def test_a_sweep_whose_jobs_have_all_ended_ends(sweep, slurm, tmp_path):
     process = sweep.begin(tmp_path, *OPTIONS)
-    while len(jobs := slurm.jobs()) < 2:
-        time.sleep(0.05)
-    slurm.ask("scancel", *jobs)
+    slurm.ask("scancel", *two_jobs(slurm, process))
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 2, errors
     assert errors.count("error: ") == 1
@@ -78,9 +86,11 @@ def test_a_sweep_whose_jobs_have_all_ended_ends(sweep, slurm, tmp_path):
 )
 def test_what_slurm_refuses(sweep, slurm, tmp_path, queue, memory, told):
     slurm.configure(queue)
-    process = sweep.start(tmp_path / "out", "--slurm", "--workers", "1", "--memory", memory)
-    _, errors = process.communicate(timeout=300)
-    slurm.configure("main")
+    try:
+        process = sweep.start(tmp_path / "out", "--slurm", "--workers", "1", "--memory", memory)
+        _, errors = process.communicate(timeout=300)
+    finally:
+        slurm.configure("main")
     assert process.returncode == 2
     assert errors.strip().endswith(told)
     assert not (tmp_path / "out").exists()

@@ -1,5 +1,6 @@
 """The command `meanfield init`: code that initialises a network in a framework."""
 
+import json
 from typing import Annotated
 
 import typer
@@ -91,15 +92,15 @@ def init(
 ) -> None:
     """Print code that puts a network of PyTorch, Flax, Keras or Equinox on the edge of chaos."""
     from meanfield.errors import unknown_name
-    from meanfield.init import require_distribution
     from meanfield.integrations.critical import critical_scales
 
     if framework not in SNIPPETS:
         raise unknown_name("framework", framework, SNIPPETS)
-    require_distribution(distribution)
+    if distribution not in ("gaussian", "orthogonal"):
+        raise unknown_name("distribution", distribution, ("gaussian", "orthogonal"))
     phi = load_activation(activation, param)
     scales = critical_scales(phi, sigma_b, None, second_moment)
-    name = repr(distribution).replace("'", '"')
+    name = json.dumps(distribution)
     phi_code, imports = _activation_code(activation, shown_params(param))
     given = f"activation={phi_code}, sigma_b={sigma_b!r}, distribution={name}"
     given += "" if second_moment == 1 else f", second_moment={second_moment!r}"
@@ -122,10 +123,10 @@ def init(
 def _activation_code(name: str, params: dict[str, float]) -> tuple[str, str]:
     """Return code that stands for an activation, and the lines that it needs."""
     values = "".join(f", {key}={value!r}" for key, value in params.items())
-    quoted = repr(name).replace("'", '"')
+    quoted = json.dumps(name)
     if ":" in name:
-        line = "from meanfield.activations.files import activation_from_file\n"
-        return f"activation_from_file({quoted}{values})", line
+        line = "from meanfield.activations.files import load\n"
+        return f"load({quoted}).make({values.removeprefix(', ')})", line
     if params:
         return f"mf.activation({quoted}{values})", "import meanfield as mf\n"
     return quoted, ""

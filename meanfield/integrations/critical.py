@@ -7,12 +7,18 @@ if the first layer has σw² = (q* - σb²)/m.
 import dataclasses
 import importlib
 import math
+import warnings
 from types import ModuleType
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+
 from meanfield.activations import Activation, activation
-from meanfield.criticality import edge_of_chaos
-from meanfield.errors import MeanFieldError, Status, require
+from meanfield.criticality import STEADY, edge_of_chaos
+from meanfield.errors import MeanFieldError, MeanFieldWarning, Status, require
+from meanfield.init import Initializer
+from meanfield.typing import Array
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,8 +54,21 @@ def critical_scales(
             f"sigma_w must be given, or another sigma_b: the edge of chaos has no q > 0 at "
             f"sigma_b = {sigma_b:g} ({status.message})"
         )
+    if float(point.slope) > 1 + STEADY:
+        warnings.warn(
+            f"at sigma_b = {sigma_b:g} V' = {float(point.slope):.4g} > 1: networks leave the "
+            f"variance q = {float(point.q):.4g} by and by; meanfield recommend has cures",
+            MeanFieldWarning,
+            stacklevel=3,
+        )
     first = math.sqrt((float(point.q) - sigma_b**2) / second_moment)
     return Scales(first, float(point.sigma_w), sigma_b)
+
+
+def in_groups(draw: Initializer, key: Any, shape: tuple[int, ...], groups: int) -> Array:
+    """Return weights of the shape (out, in, ...), each of so many groups of outputs by itself."""
+    part = (shape[0] // groups, *shape[1:])
+    return jnp.concatenate([draw(one, part) for one in jax.random.split(key, groups)])
 
 
 def framework(module: str, package: str) -> ModuleType:

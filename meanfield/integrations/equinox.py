@@ -4,7 +4,7 @@
 
     model = init(model, key, activation="tanh", sigma_b=0.3)
 
-Linear and convolutional layers are taken in the order of the model's leaves, which should be that
+Linear and Conv layers are taken in the order of the model's leaves, which should be that
 of the network. All else is left as it is.
 """
 
@@ -14,7 +14,7 @@ import jax
 
 from meanfield.activations import Activation
 from meanfield.init import Distribution, biases, require_distribution, weights
-from meanfield.integrations.critical import critical_scales, framework, require_layers
+from meanfield.integrations.critical import critical_scales, framework, in_groups, require_layers
 
 eqx: Any = framework("equinox", "equinox")
 
@@ -49,7 +49,8 @@ def init(
         sigma = scales.sigma_w if number else scales.first
         draw = weights(sigma, "orthogonal" if flat else distribution, in_axis=1, out_axis=0)
         of_weights, of_biases = jax.random.split(own)
-        weight = draw(of_weights, layer.weight.shape, layer.weight.dtype)
+        groups = getattr(layer, "groups", 1)
+        weight = in_groups(draw, of_weights, layer.weight.shape, groups).astype(layer.weight.dtype)
         layer = eqx.tree_at(lambda part: part.weight, layer, weight)
         if layer.bias is not None:
             bias = biases(scales.sigma_b)(of_biases, layer.bias.shape, layer.bias.dtype)

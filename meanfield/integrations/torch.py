@@ -4,14 +4,16 @@
 
     mfi.init_(model, activation="gelu", sigma_b=0.5)
 
-Linear and convolutional layers get weights and biases, in the order in which `model.modules()`
-names them, which should be that of the network. All else is left as it is.
+Layers of the kinds Linear, Conv1d, Conv2d and Conv3d get weights and biases, in the order in which
+`model.modules()` names them, which should be that of the network. All else is left as it is.
 """
 
+import math
+import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from scipy import integrate
 
@@ -19,13 +21,20 @@ from meanfield.activations import Activation
 from meanfield.activations import activation as named
 from meanfield.activations import gain as gain_of
 from meanfield.errors import MeanFieldError
-from meanfield.init import Distribution, require_distribution, weights
-from meanfield.integrations.critical import critical_scales, framework, require_layers
+from meanfield.init import Distribution, Initializer, biases, require_distribution, weights
+from meanfield.integrations.critical import (
+    Scales,
+    critical_scales,
+    framework,
+    in_groups,
+    require_layers,
+)
 
 torch: Any = framework("torch", "torch")
 
 # The normal distribution has 2e-21 beyond it.
 FARTHEST = 9.5
+NOT_ELEMENTWISE = "activation is not legal; it must map a tensor elementwise"
 
 
 def init_(
@@ -53,25 +62,46 @@ def init_(
     """
     require_distribution(distribution)
     scales = critical_scales(activation, sigma_b, sigma_w, second_moment)
-    convolutions = (torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d)
-    layers = [m for m in model.modules() if isinstance(m, (torch.nn.Linear, *convolutions))]
+    kinds = (torch.nn.Linear, torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d)
+    layers = [part for part in model.modules() if isinstance(part, kinds)]
     require_layers(layers, "Linear, Conv1d, Conv2d or Conv3d")
-    lazy = [m for m in layers if isinstance(m.weight, torch.nn.parameter.UninitializedParameter)]
-    if lazy:
-        raise MeanFieldError("model is not legal; run it once, so that lazy layers have a shape")
+    for layer in layers:
+        _require_plain(layer)
+    drawn: dict[int, tuple[Any, Any]] = {}
+    for layer in layers:
+        for tensor, draw, groups in _draws(layer, scales, distribution, first=not drawn):
+            # Seeds come from PyTorch; a tensor that layers share is drawn once.
+            device = "cpu" if generator is None else generator.device
+            seed = int(torch.randint(2**62, (), generator=generator, device=device))
+            if id(tensor) not in drawn:
+                values = in_groups(draw, jax.random.key(seed), tuple(tensor.shape), groups)
+                drawn[id(tensor)] = tensor, torch.from_numpy(np.array(values))
     with torch.no_grad():
-        for number, layer in enumerate(layers):
-            sigma = scales.sigma_w if number else scales.first
-            flat = distribution == "delta_orthogonal" and isinstance(layer, torch.nn.Linear)
-            init = weights(sigma, "orthogonal" if flat else distribution, in_axis=1, out_axis=0)
-            # Seeds come from PyTorch: `torch.manual_seed` decides them.
-            seed = int(torch.randint(2**62, (), generator=generator))
-            drawn = np.array(init(jax.random.key(seed), tuple(layer.weight.shape)))
-            layer.weight.copy_(torch.from_numpy(drawn))
-            if layer.bias is not None:
-                layer.bias.normal_(0.0, scales.sigma_b or 1.0, generator=generator)
-                layer.bias.mul_(1.0 if scales.sigma_b else 0.0)
+        for tensor, values in drawn.values():
+            tensor.copy_(values)
     return model
+
+
+def _require_plain(layer: Any) -> None:
+    """Raise `MeanFieldError` for a layer whose weights are not numbers of their own."""
+    if isinstance(layer.weight, torch.nn.parameter.UninitializedParameter):
+        raise MeanFieldError("model is not legal; run it once, so that lazy layers have a shape")
+    if torch.nn.utils.parametrize.is_parametrized(layer) or "weight" not in layer._parameters:
+        raise MeanFieldError(
+            f"model is not legal; the weights of {layer} are parametrized: initialise it before"
+        )
+
+
+def _draws(
+    layer: Any, scales: Scales, distribution: Distribution, first: bool
+) -> Iterator[tuple[Any, Initializer, int]]:
+    """Yield the tensors of a layer, their initialisers, and their groups."""
+    flat = distribution == "delta_orthogonal" and isinstance(layer, torch.nn.Linear)
+    sigma_w = scales.first if first else scales.sigma_w
+    draw = weights(sigma_w, "orthogonal" if flat else distribution, in_axis=1, out_axis=0)
+    yield layer.weight, draw, getattr(layer, "groups", 1)
+    if layer.bias is not None:
+        yield layer.bias, biases(scales.sigma_b), 1
 
 
 def calculate_gain(activation: Any) -> float:
@@ -81,26 +111,49 @@ def calculate_gain(activation: Any) -> float:
     gain of three of these. Raises `MeanFieldError` where φ is not elementwise, or has no such gain.
     """
     if isinstance(activation, str):
-        return float(gain_of(named(activation)))
+        activation = named(activation)
     if isinstance(activation, Activation):
-        return float(gain_of(activation))
+        gain = float(gain_of(activation))
+    else:
+        _require_elementwise(activation)
+        gain = 1 / math.sqrt(max(_second_moment(activation), 0.0) or math.nan)
+    if not math.isfinite(gain):
+        raise MeanFieldError(f"activation is not legal; its gain is {gain}: E φ² must be positive")
+    return gain
 
+
+def _call(activation: Any, numbers: list[float]) -> list[float]:
+    """Return what a callable makes of numbers, in double precision if it can."""
+    for dtype in (torch.float64, torch.float32):
+        try:
+            with torch.no_grad():
+                return activation(torch.tensor(numbers, dtype=dtype)).double().tolist()
+        except RuntimeError as error:
+            # A module with parameters computes in the precision of these.
+            failure = error
+        except Exception as error:  # a user's callable may raise anything
+            raise MeanFieldError(f"{NOT_ELEMENTWISE} ({error})") from error
+    raise MeanFieldError(f"{NOT_ELEMENTWISE} ({failure})") from failure
+
+
+def _require_elementwise(activation: Any) -> None:
+    together = _call(activation, [-0.7, 1.3])
+    apart = [value for x in (-0.7, 1.3) for value in _call(activation, [x])]
+    if not np.allclose(together, apart, rtol=1e-6, atol=1e-12):
+        raise MeanFieldError(NOT_ELEMENTWISE)
+
+
+def _second_moment(activation: Any) -> float:
     def squared(z: float) -> float:
-        with torch.no_grad():
-            value = activation(torch.tensor([z], dtype=torch.float64))
-        return float(value[0]) ** 2 * float(np.exp(-z * z / 2)) / np.sqrt(2 * np.pi)
+        value = _call(activation, [z])[0]
+        return value**2 * math.exp(-z * z / 2) / math.sqrt(2 * math.pi)
 
-    try:
-        # Cut at 0, where most kinks are.
+    # Cut at 0, where most kinks are.
+    ends = ((-FARTHEST, 0.0), (0.0, FARTHEST))
+    with warnings.catch_warnings():
+        # In single precision it cannot reach what is asked for.
+        warnings.simplefilter("ignore", integrate.IntegrationWarning)
         parts = [
-            integrate.quad(squared, *ends, epsabs=1e-13, epsrel=1e-12, limit=400)[0]
-            for ends in ((-FARTHEST, 0.0), (0.0, FARTHEST))
+            integrate.quad(squared, *pair, epsabs=1e-13, epsrel=1e-12, limit=200) for pair in ends
         ]
-    except (RuntimeError, TypeError, ValueError, IndexError) as error:
-        raise MeanFieldError(
-            f"activation is not legal; it must map a tensor elementwise ({error})"
-        ) from error
-    total = sum(parts)
-    if not np.isfinite(total) or total <= 0:
-        raise MeanFieldError(f"activation is not legal; E φ² = {total:g} must be positive")
-    return float(1 / jnp.sqrt(total))
+    return sum(part[0] for part in parts)

@@ -81,7 +81,7 @@ def run_sweep(
 
     Parameters
     ----------
-    progress : called at the start, after every chunk, and where workers come or go.
+    progress : called at the start, after every chunk, and every second while workers compute.
     overwrite : delete a store that exists, whatever sweep it holds, and start anew.
     retry_failed : compute those chunks again that failed; without it they are left as they are.
     stop : asked after every chunk; once true, the rest is left for the next run.
