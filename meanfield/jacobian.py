@@ -20,6 +20,7 @@ import numpy as np
 
 from meanfield._elementwise import POSITIVE, elementwise
 from meanfield._struct import struct
+from meanfield.activations.base import Activation
 from meanfield.errors import Status
 from meanfield.layers import Layer
 from meanfield.typing import Array, ScalarLike
@@ -61,3 +62,9 @@ def jacobian_moments(layer: Layer, q: ScalarLike, depth: ScalarLike) -> Jacobian
     values = (jnp.exp(x) for x in (log_m1, log_m2, log_variance))
     fields = (jnp.where(known, x, jnp.nan) for x in (*values, log_m1, log_m2, log_variance))
     return JacobianMoments(*fields, status=jnp.where(known, Status.OK, bad).astype(jnp.int8))
+
+
+@elementwise()
+def slope_kurtosis(phi: Activation, q: ScalarLike) -> Array:
+    """Return μ2/μ1² = E φ'⁴/(E φ'²)² of pre-activations of variance q > 0; they broadcast."""
+    return phi.slope_moment(q, 4) / phi.slope_moment(q, 2) ** 2

@@ -12,16 +12,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from meanfield._elementwise import elementwise
 from meanfield.activations.base import Activation
 from meanfield.depth import DepthScales, scales
 from meanfield.errors import Status
 from meanfield.fixedpoint import ON_EDGE, CorrelationFixedPoint, SteadyState, limit_correlation
+from meanfield.jacobian import slope_kurtosis
 from meanfield.layers import Dense
 from meanfield.registry import Registry
 from meanfield.table import Tabulated
 from meanfield.tabulation import Part
-from meanfield.typing import Array, ScalarLike
+from meanfield.typing import Array
 
 # Correlations at which a map is compared with the identity: cos of this many even angles.
 ANGLES = 17
@@ -120,12 +120,6 @@ def observable(
         return observables.register(name)(record)
 
     return decorator
-
-
-@elementwise()
-def slope_kurtosis(phi: Activation, q: ScalarLike) -> Array:
-    """Return E φ'⁴/(E φ'²)² of pre-activations of variance q."""
-    return phi.slope_moment(q, 4) / phi.slope_moment(q, 2) ** 2
 
 
 @observable("μ₂/μ₁²", "ratio of the moments E φ'⁴ and (E φ'²)²")

@@ -20,25 +20,12 @@ and changes nothing else. So at a given σb a network of depth L needs
 
 and every activation has its own curve σb°(L). The theorem of [1] bounds it for scaled-bounded φ.
 
-A network of finite width N differs from these numbers. Its squared gradient is to first order
-log-normal, of variance Σ_l v_l/N,
-
-    v_l = 2 (μ2/μ1² - s) + Var F - s A²/2,        A = (1 - σb²/q) E (z² - 1) F,
-    F = φ'²/μ1 + g σw² φ² (1 - V'^(L-l))/(1 - V'),        g = d log μ1/dq,
-
-with s = 0 for Gaussian and 1 for orthogonal weights. The first term is the weights' part. The rest
-is that of the units, whose variances run on into the layers that follow; orthogonal weights turn
-signals on a sphere, so that the sum of squares does not fluctuate. For ReLU and Gaussian weights
-it is 5 L/N, as in [3].
-
 References
 ----------
 [1] M. Murray, V. Abrol, J. Tanner, Activation function design for deep networks: linearity and
     effective initialisation, arXiv:2105.07741 (2021).
 [2] G. Zhang, A. Botev, J. Martens, Deep learning without shortcuts: shaping the kernel with
     tailored rectifiers, ICLR 2022, arXiv:2203.08120.
-[3] B. Hanin, M. Nica, Products of many large random matrices and gradients in deep neural
-    networks, Communications in Mathematical Physics 376 (2020), arXiv:1812.05994.
 """
 
 import dataclasses
@@ -51,10 +38,17 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import optimize
 
-from meanfield._elementwise import elementwise
 from meanfield._struct import on_host
 from meanfield.activations import Activation, LeakyRelu, Relu, activation, centre, mollify
-from meanfield.activations.base import WIDE_SIZE, require_single
+from meanfield.activations.base import require_single
+from meanfield.assessment import (
+    CORRELATION,
+    DIGITS,
+    SPREAD,
+    Assessment,
+    assess,
+    require_count,
+)
 from meanfield.criticality import (
     STEADY,
     CriticalPoint,
@@ -63,101 +57,21 @@ from meanfield.criticality import (
     is_scale_invariant,
 )
 from meanfield.errors import MeanFieldError, Status
-from meanfield.gaussian import LINE_SIZE, line_rule
-from meanfield.jacobian import jacobian_moments
-from meanfield.layers import Dense, Ensemble
+from meanfield.jacobian import slope_kurtosis
+from meanfield.layers import Dense
 from meanfield.propagation import rollout
 from meanfield.shaping import tat, width_of
-from meanfield.spectrum import largest_singular_value
-from meanfield.typing import Array, ScalarLike
 from meanfield.universality import classify
 
-ENSEMBLES: tuple[Ensemble, ...] = ("gaussian", "orthogonal")
-
-# Correlations of inputs whose fate is told.
-CORRELATIONS = tuple(i / 10 for i in range(10))
-# What correlation 0 may become, and L (μ2/μ1² - 1) be.
-CORRELATION, SPREAD = 0.9, 1.0
-# Gradients may change by this factor in the whole network.
-GRADIENT = 10.0
 # Variances q along the edge, in units of φ's squared width; refined between two of these.
 GRID = np.geomspace(1e-8, 1e4, 241)
-DIGITS = 1e-10
 # Spreads within this factor are alike.
 ALIKE = 1.1
 # Values of a free parameter: its default times powers of this, so many each way.
 STEP, STEPS = 2.0**0.25, 48
 BISECTIONS = 20
-# The exponential of more overflows.
-LARGEST = 709.0
 # The curvature of shaped activations: with it L (μ2/μ1² - 1) is about 1.
 CURVATURE = 0.25
-
-
-@dataclasses.dataclass(frozen=True)
-class Assessment:
-    """A network of `depth` times a `layer` at initialisation, its variance fixed at `q`.
-
-    The layer's ensemble is the one to use. `gradient` is χ1^L; `decorrelation` is 1 - c at the
-    output for inputs of correlations 0, 0.1, ..., 0.9; `spread_gaussian` and `spread_orthogonal`
-    are m2/m1² of the squared singular values of the Jacobian, `largest` is its largest singular
-    value; `width_spread`, for a width N, is the relative standard deviation of squared gradients.
-    """
-
-    layer: Dense
-    q: float
-    depth: int
-    chi: float
-    slope: float
-    gradient: float
-    decorrelation: tuple[float, ...]
-    spread_gaussian: float
-    spread_orthogonal: float
-    largest: float
-    width: int | None
-    width_spread: float | None
-
-    @property
-    def critical(self) -> bool:
-        """Whether gradients keep their size."""
-        return abs(math.log(self.gradient)) <= math.log(GRADIENT) if self.gradient > 0 else False
-
-    @property
-    def stable(self) -> bool:
-        """Whether V does not drive variances from q."""
-        return abs(self.slope) <= 1 + STEADY
-
-    @property
-    def distinguishes(self) -> bool:
-        """Whether inputs stay apart."""
-        return self.decorrelation[0] >= (1 - CORRELATION) * (1 - DIGITS)
-
-    @property
-    def isometric(self) -> bool:
-        """Whether the Jacobian acts alike on all directions, with orthogonal weights."""
-        return self.spread_orthogonal <= 1 + SPREAD * (1 + DIGITS)
-
-    @property
-    def trainable(self) -> bool:
-        """Whether the first three conditions hold."""
-        return self.critical and self.stable and self.distinguishes
-
-    @property
-    def reasons(self) -> tuple[str, ...]:
-        """What holds and what does not, in words with numbers."""
-        c = 1 - self.decorrelation[0]
-        kept = "keep their size" if self.critical else "do not keep their size"
-        held = "attracts" if abs(self.slope) < 1 - STEADY else "neither attracts nor repels"
-        held = held if self.stable else "repels"
-        apart = "stay apart" if self.distinguishes else "can hardly be told apart"
-        alike = "alike" if self.isometric else "unequally"
-        return (
-            f"gradients {kept}: χ1^L = {self.gradient:.4g}",
-            f"V {held} at q = {self.q:.6g}: V' = {self.slope:.4g}",
-            f"inputs {apart}: correlation 0 becomes {c:.4g}",
-            f"the Jacobian scales directions {alike}: m2/m1² = {self.spread_orthogonal:.4g} with "
-            f"orthogonal, {self.spread_gaussian:.4g} with Gaussian weights",
-        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -214,9 +128,9 @@ def recommend(
     Raises `MeanFieldError` for what is not legal. Takes seconds: spectra are computed.
     """
     require_single(phi)
-    _require_count("depth", depth)
+    require_count("depth", depth)
     if width is not None:
-        _require_count("width", width)
+        require_count("width", width)
     value = None
     if free is not None:
         phi, value = _freed(phi, free, depth, sigma_b)
@@ -235,53 +149,9 @@ def critical_bias(phi: Activation, depth: int) -> float:
     NaN where there is none. A network with a φ(x/a) needs a linear region of a ≥ σb/σb°.
     """
     require_single(phi)
-    _require_count("depth", depth)
+    require_count("depth", depth)
     found = _widest(phi, depth, isometric=True)
     return math.nan if found is None else float(found.sigma_b)
-
-
-def assess(layer: Dense, depth: int, q: float, width: int | None = None) -> Assessment:
-    """Return what `depth` repetitions of a layer do at initialisation, for a variance q > 0.
-
-    It should be a variance that the layer keeps. The recommended ensemble is orthogonal where it
-    halves m2/m1².
-    """
-    _require_count("depth", depth)
-    if width is not None and layer.keep != 1:
-        raise MeanFieldError(f"width = {width} is not legal with dropout; its spread is not known")
-    spreads = {}
-    for ensemble in ENSEMBLES:
-        moments = jacobian_moments(dataclasses.replace(layer, ensemble=ensemble), q, depth)
-        spreads[ensemble] = _exp(float(moments.log_m2 - 2 * moments.log_m1))
-    better = 2 * spreads["orthogonal"] <= spreads["gaussian"]
-    layer = dataclasses.replace(layer, ensemble="orthogonal" if better else "gaussian")
-    chi, slope = float(layer.moments(q).mean), float(layer.variance_slope(q))
-    largest = float(largest_singular_value(layer, q, float(depth)))
-    pairs = rollout(layer, q, q, q * np.asarray(CORRELATIONS), depth)
-    return Assessment(
-        layer=layer,
-        q=q,
-        depth=depth,
-        chi=chi,
-        slope=slope,
-        gradient=_exp(depth * math.log(chi)) if chi > 0 else chi,
-        decorrelation=tuple(np.asarray(pairs.epsilon)[:, -1].tolist()),
-        spread_gaussian=spreads["gaussian"],
-        spread_orthogonal=spreads["orthogonal"],
-        largest=largest,
-        width=width,
-        width_spread=None if width is None else _width_spread(layer, q, depth, width),
-    )
-
-
-def _exp(x: float) -> float:
-    """Return exp(x), inf where it overflows."""
-    return math.exp(x) if x < LARGEST else math.inf
-
-
-def _require_count(name: str, value: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise MeanFieldError(f"{name} = {value!r} is not legal; it must be an integer >= 1")
 
 
 def _dense(phi: Activation, point: CriticalPoint) -> Dense:
@@ -325,7 +195,7 @@ def _widest(phi: Activation, depth: int, isometric: bool) -> CriticalPoint | Non
     """
 
     def spread(t: float) -> float:
-        return depth * float(_excess(phi, math.exp(t))) - SPREAD
+        return depth * float(slope_kurtosis(phi, math.exp(t)) - 1) - SPREAD
 
     def close(t: float) -> float:
         """Return what correlation 0 becomes too much."""
@@ -338,7 +208,7 @@ def _widest(phi: Activation, depth: int, isometric: bool) -> CriticalPoint | Non
     grid = GRID * width_of(phi) ** 2
     points = on_host(critical_point(phi, grid))
     good = (np.asarray(points.status) == Status.OK) & _is_stable(points)
-    excess = np.asarray(on_host(_excess(phi, grid)))
+    excess = np.asarray(on_host(slope_kurtosis(phi, grid))) - 1
     if isometric:
         good &= depth * excess <= SPREAD
     places = np.flatnonzero(good)
@@ -386,12 +256,6 @@ def _apart(phi: Activation, point: CriticalPoint, depth: int) -> float:
     return float(np.asarray(rollout(_dense(phi, point), q, q, 0.0, depth).epsilon)[-1])
 
 
-@elementwise()
-def _excess(phi: Activation, q: ScalarLike) -> Array:
-    """Return μ2/μ1² - 1."""
-    return phi.slope_moment(q, 4) / jnp.square(phi.slope_moment(q, 2)) - 1
-
-
 def _freed(
     phi: Activation, free: str, depth: int, sigma_b: float | None
 ) -> tuple[Activation, float]:
@@ -411,7 +275,7 @@ def _freed(
         point = on_host(edge_of_chaos(at(value), sigma_b))
         if int(point.status) != Status.OK or not float(point.q) > 0 or not _is_stable(point):
             return False
-        if isometric and depth * float(_excess(at(value), float(point.q))) > SPREAD:
+        if isometric and depth * float(slope_kurtosis(at(value), float(point.q)) - 1) > SPREAD:
             return False
         return _apart(at(value), point, depth) >= 1 - CORRELATION
 
@@ -492,38 +356,3 @@ def _changes(phi: Activation) -> Iterator[tuple[str, Activation]]:
     offset = float(phi(jnp.zeros(())))
     if offset:
         yield f"centre it: φ(x) - {offset:.12g}", centre(phi)
-
-
-def _width_spread(layer: Dense, q: float, depth: int, width: int) -> float:
-    """Return the relative standard deviation of the squared gradient of networks of a width."""
-    below = np.arange(depth)[::-1]
-    variance = on_host(_unit_variance(layer, q, below.astype(float)))
-    weights = 2 * (1 + float(_excess(layer.phi, q)) - (layer.ensemble == "orthogonal"))
-    total = (depth * weights + float(variance.sum())) / width
-    return total if math.isnan(total) else math.sqrt(max(0.0, _exp(total) - 1))
-
-
-@elementwise()
-def _unit_variance(layer: Dense, q: ScalarLike, below: ScalarLike) -> Array:
-    """Return the units' part of v_l where `below` layers follow."""
-    phi, gain = layer.phi, jnp.square(layer.sigma_w)
-
-    def mean_slope(q: Array) -> Array:
-        return phi.slope_moment(q, 2)
-
-    q = jnp.asarray(q, float)
-    mean, tangent = jax.jvp(mean_slope, (q,), (jnp.ones_like(q),))
-    slope = gain * phi.variance_slope(q)
-    away = jnp.abs(slope - 1) > STEADY
-    rest = jnp.where(away, 1 - slope, 1.0)
-    runs = jnp.where(away, (1 - slope**below) / rest, below)
-    response = tangent / mean * gain * runs
-    size = WIDE_SIZE if phi.oscillates else LINE_SIZE
-    rule = line_rule(q, phi.cuts(), size)
-    u = jnp.sqrt(q) * rule.z
-    values = jnp.square(phi.slope(u)) / mean + response * jnp.square(phi(u))
-    variance = rule.mean(jnp.square(values)) - jnp.square(rule.mean(values))
-    if layer.ensemble == "gaussian":
-        return variance
-    turned = (1 - jnp.square(layer.sigma_b) / q) * rule.mean((rule.z**2 - 1) * values)
-    return variance - jnp.square(turned) / 2

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 import meanfield as mf
 from meanfield import cli
+from meanfield.cli.output import progress
 from meanfield.errors import MeanFieldError
 
 runner = CliRunner()
@@ -430,3 +431,15 @@ def test_runs_at_the_same_time_share_their_kernels(tmp_path):
     entries = {path.name.rpartition("-")[0] for path in tmp_path.glob("*/*-cache")}
     times = {path.name.rpartition("-")[0] for path in tmp_path.glob("*/*-atime")}
     assert entries == times != set()
+
+
+def test_the_bar_of_a_terminal_shows_workers_rate_and_failures(monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    monkeypatch.setenv("COLUMNS", "120")
+    with progress("title", "points") as show:
+        show(0, 100, "2 workers")
+        show(50, 100, "3 workers", "7 failed")
+    said = capsys.readouterr().err
+    for words in ("title", "50/100", "points", "3 workers", "7 failed"):
+        assert words in said

@@ -328,3 +328,13 @@ def test_the_gallery_shows_every_figure():
         assert f"`meanfield figure {name}`" in gallery
         assert f"({name}.png)" in gallery
         assert {path.suffix for path in folder.glob(f"{name}.*")} == {".pdf", ".png"}
+
+
+def test_of_a_long_axis_every_so_manieth_point_is_drawn(monkeypatch):
+    """What is left out is not looked at: a store of any size can be drawn."""
+    monkeypatch.setattr(plots.base, "MOST", 3)
+    x = np.arange(7)
+    dataset = needed_region().isel(depth=0, drop=True).expand_dims(depth=10 ** (1 + x / 3))
+    fig = plots.draw("linear-region", dataset.transpose("activation", "depth"))
+    (line, _) = panels(fig)[0].get_lines()
+    np.testing.assert_allclose(line.get_xdata(), 10 ** (1 + x[::3] / 3))

@@ -10,8 +10,9 @@ import pytest
 from test_cli import fails, run
 
 import meanfield as mf
+from meanfield.assessment import assess
 from meanfield.errors import MeanFieldError
-from meanfield.recommendation import assess, critical_bias
+from meanfield.recommendation import critical_bias
 
 
 @pytest.fixture(scope="module")

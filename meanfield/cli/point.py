@@ -32,8 +32,8 @@ def point(
     from meanfield._elementwise import compile_together
     from meanfield.errors import Status, require
     from meanfield.fixedpoint import SteadyState, limit_correlation, steady_state
+    from meanfield.jacobian import slope_kurtosis
     from meanfield.layers import Dense
-    from meanfield.observables import slope_kurtosis
 
     phi = load_activation(activation, param)
     require(math.isfinite(q0) and q0 > 0, "q0", q0, "a finite variance > 0")

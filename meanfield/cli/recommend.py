@@ -10,7 +10,8 @@ from meanfield.cli.options import ActivationArgument, JsonOption, ParamOption
 from meanfield.cli.output import console
 
 if TYPE_CHECKING:
-    from meanfield.recommendation import Assessment, Recommendation
+    from meanfield.assessment import Assessment
+    from meanfield.recommendation import Recommendation
 
 
 def recommend(

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from meanfield.activations import Activation, activation
 from meanfield.criticality import STEADY, edge_of_chaos
 from meanfield.errors import MeanFieldError, MeanFieldWarning, Status, require
-from meanfield.init import Initializer
+from meanfield.init import Distribution, Initializer, weights
 from meanfield.typing import Array
 
 
@@ -28,6 +28,15 @@ class Scales:
     first: float
     sigma_w: float
     sigma_b: float
+
+    def weights(self, distribution: Distribution, first: bool, linear: bool) -> Initializer:
+        """Return the initialiser of weights of the shape (out, in, ...).
+
+        Linear layers have no kernel in whose middle anything could be: they are orthogonal.
+        """
+        flat = distribution == "delta_orthogonal" and linear
+        sigma_w = self.first if first else self.sigma_w
+        return weights(sigma_w, "orthogonal" if flat else distribution, in_axis=1, out_axis=0)
 
 
 def critical_scales(

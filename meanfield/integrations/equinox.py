@@ -13,7 +13,7 @@ from typing import Any
 import jax
 
 from meanfield.activations import Activation
-from meanfield.init import Distribution, biases, require_distribution, weights
+from meanfield.init import Distribution, biases, require_distribution
 from meanfield.integrations.critical import critical_scales, framework, in_groups, require_layers
 
 eqx: Any = framework("equinox", "equinox")
@@ -45,9 +45,7 @@ def init(
     for number, (layer, own) in enumerate(
         zip(found, jax.random.split(key, len(found)), strict=True)
     ):
-        flat = distribution == "delta_orthogonal" and isinstance(layer, eqx.nn.Linear)
-        sigma = scales.sigma_w if number else scales.first
-        draw = weights(sigma, "orthogonal" if flat else distribution, in_axis=1, out_axis=0)
+        draw = scales.weights(distribution, not number, isinstance(layer, eqx.nn.Linear))
         of_weights, of_biases = jax.random.split(own)
         groups = getattr(layer, "groups", 1)
         weight = in_groups(draw, of_weights, layer.weight.shape, groups).astype(layer.weight.dtype)

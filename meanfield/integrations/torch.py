@@ -21,7 +21,7 @@ from meanfield.activations import Activation
 from meanfield.activations import activation as named
 from meanfield.activations import gain as gain_of
 from meanfield.errors import MeanFieldError
-from meanfield.init import Distribution, Initializer, biases, require_distribution, weights
+from meanfield.init import Distribution, Initializer, biases, require_distribution
 from meanfield.integrations.critical import (
     Scales,
     critical_scales,
@@ -96,9 +96,7 @@ def _draws(
     layer: Any, scales: Scales, distribution: Distribution, first: bool
 ) -> Iterator[tuple[Any, Initializer, int]]:
     """Yield the tensors of a layer, their initialisers, and their groups."""
-    flat = distribution == "delta_orthogonal" and isinstance(layer, torch.nn.Linear)
-    sigma_w = scales.first if first else scales.sigma_w
-    draw = weights(sigma_w, "orthogonal" if flat else distribution, in_axis=1, out_axis=0)
+    draw = scales.weights(distribution, first, isinstance(layer, torch.nn.Linear))
     yield layer.weight, draw, getattr(layer, "groups", 1)
     if layer.bias is not None:
         yield layer.bias, biases(scales.sigma_b), 1
