@@ -77,6 +77,7 @@ _HOMES = {
     "parameter_search": ("Design", "design"),
     "ensemble": ("Comparison", "Simulation", "compare_with_theory", "simulate"),
     "sweep": ("export_results", "load_config", "open_results", "run_sweep"),
+    "training": ("load_training", "run_training"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 _MODULES = ("activations", "bounds", "init", "plots")

@@ -40,6 +40,7 @@ class Status(enum.IntEnum):
     VANISHES = 6
     OUT_OF_DOMAIN = 7
     FAILED = 8
+    TRAINING_DIVERGES = 9
 
     @property
     def message(self) -> str:
@@ -47,7 +48,7 @@ class Status(enum.IntEnum):
 
 
 _MESSAGES = {
-    Status.PENDING: "not computed yet: run the sweep again to finish it",
+    Status.PENDING: "not computed yet: the same command again finishes it",
     Status.OK: "solved",
     Status.NO_SOLUTION: "no such point exists for this activation and these parameters",
     Status.NOT_CONVERGED: (
@@ -59,6 +60,7 @@ _MESSAGES = {
     Status.VANISHES: "the variance decays to zero: raise sigma_w or sigma_b",
     Status.OUT_OF_DOMAIN: "a parameter is outside the activation's domain",
     Status.FAILED: "an error was raised: `meanfield status` shows it, `--retry-failed` tries again",
+    Status.TRAINING_DIVERGES: "the loss grew without bound in training: lower learning_rate",
 }
 
 

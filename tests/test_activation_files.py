@@ -10,8 +10,9 @@ from meanfield.activations import activations
 from meanfield.activations.files import load
 from meanfield.errors import MeanFieldError
 from meanfield.sweep import cluster
+from meanfield.sweep.config import FOLDER
 from meanfield.sweep.engine import versions
-from meanfield.sweep.spec import FOLDER, SweepSpec
+from meanfield.sweep.spec import SweepSpec
 
 MINE = """
 import jax.numpy as jnp

@@ -124,7 +124,7 @@ def test_interrupted_sweep_says_so_and_resumes(small, tmp_path, monkeypatch):
 
 def test_another_sweep_is_not_overwritten(small, tmp_path):
     spec = mf.load_config(write(tmp_path, SMALL.replace("[1, 2]", "[1, 3]")))
-    with pytest.raises(MeanFieldError, match=r"another sweep: axes.a was \[1.0, 2"):
+    with pytest.raises(MeanFieldError, match=r"of another config: axes.a was \[1.0, 2"):
         mf.run_sweep(spec, small[0] / "one")
 
 

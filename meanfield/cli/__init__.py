@@ -22,6 +22,7 @@ from meanfield.cli.inputs import load_activation, shown_params
 from meanfield.cli.options import (
     ActivationArgument,
     ActivationOption,
+    FolderOption,
     JsonOption,
     KeepOption,
     MethodOption,
@@ -46,9 +47,14 @@ from meanfield.cli.recommend import recommend
 from meanfield.cli.simulate import simulate
 from meanfield.cli.spectrum import spectrum
 from meanfield.cli.sweep import export, run, status, sweep
+from meanfield.cli.train import run as run_training
+from meanfield.cli.train import train
 
 if TYPE_CHECKING:
     import xarray as xr
+
+    from meanfield.sweep import SweepSpec
+    from meanfield.training import TrainingSpec
 
 
 app = typer.Typer(
@@ -193,6 +199,7 @@ def edge(
 app.command()(sweep)
 app.command()(status)
 app.command()(export)
+app.command()(train)
 
 
 @app.command()
@@ -223,15 +230,13 @@ def phase(
 @app.command()
 def figure(
     name: Annotated[str, typer.Argument(help="A name from `list figures`.")],
-    data: Annotated[
-        Path | None, typer.Option("--data", help="A sweep's .zarr to draw from.")
-    ] = None,
+    data: Annotated[Path | None, typer.Option("--data", help="A .zarr to draw from.")] = None,
     out: OutOption = Path("figures"),
 ) -> None:
     """Draw a figure as PDF and PNG; without --data its data are computed."""
     from meanfield.plots import figures
     from meanfield.plots.base import require_variables
-    from meanfield.sweep import load_config, open_results
+    from meanfield.sweep import open_results
 
     record = figures[name]
     given = None if data is None else open_results(data)
@@ -243,9 +248,22 @@ def figure(
     elif record.data is not None:
         dataset = record.data()
     else:
-        dataset = open_results(run(load_config(record.dataset), Path("results")))
+        dataset = open_results(_run(record.dataset, Path("results"))[1])
     for path in _draw(record, dataset, out):
         print(f"wrote {path}")
+
+
+def _run(
+    source: str, out: Path, folder: Path | None = None
+) -> "tuple[SweepSpec | TrainingSpec, Path]":
+    """Run a sweep or a training, and return it and its path."""
+    from meanfield.sweep import SweepSpec
+    from meanfield.training.spec import load_either
+
+    spec = load_either(source)
+    if isinstance(spec, SweepSpec):
+        return spec, run(spec, out)
+    return spec, run_training(spec, out, folder)
 
 
 def _draw(record: Any, dataset: "xr.Dataset", out: Path) -> list[Path]:
@@ -270,15 +288,15 @@ def _check_writable(out: Path) -> None:
 def reproduce(
     name: Annotated[str, typer.Argument(help="A config: a name from `list configs`, or a file.")],
     out: OutOption = Path("results"),
+    folder: FolderOption = None,
 ) -> None:
-    """Run a sweep, draw its figures and check its claims; exit code 1 if one is violated."""
+    """Run a sweep or training, draw its figures, check its claims; 1 if one is violated."""
     from meanfield.plots import figures
     from meanfield.studies import checks
-    from meanfield.sweep import load_config, open_results
+    from meanfield.sweep import open_results
 
-    spec = load_config(name)
     _check_writable(out)
-    path = run(spec, out)
+    spec, path = _run(name, out, folder)
     print(f"wrote {path}")
     dataset = open_results(path)
     if spec.figures:
@@ -290,6 +308,7 @@ def reproduce(
             report(len(spec.figures), len(spec.figures))
         count = len(spec.figures)
         print(f"wrote {count} figure{'s' * (count > 1)} to {out / 'figures'}")
-    held = [report_check(check, checks[check].function(dataset)) for check in spec.checks]
+    claims = getattr(spec, "checks", ())
+    held = [report_check(check, checks[check].function(dataset)) for check in claims]
     if not all(held):
         raise typer.Exit(1)

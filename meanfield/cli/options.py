@@ -32,4 +32,10 @@ PlotOption = Annotated[
     Path | None, typer.Option("--plot", help="Draw it into this .png, .pdf or .svg file.")
 ]
 OutOption = Annotated[Path, typer.Option("--out", "-o", help="Directory to write into.")]
-StoreArgument = Annotated[Path, typer.Argument(help="The .zarr that a sweep wrote.")]
+FolderOption = Annotated[
+    Path | None, typer.Option("--folder", help="Where the files of mnist or cifar10 are.")
+]
+OverwriteOption = Annotated[
+    bool, typer.Option("--overwrite", help="Delete a store that is there, and start anew.")
+]
+StoreArgument = Annotated[Path, typer.Argument(help="The .zarr that was written.")]

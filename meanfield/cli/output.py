@@ -99,10 +99,11 @@ def figure_rows() -> Rows:
 
 def config_rows() -> Rows:
     """Return the table of shipped configs."""
-    from meanfield.sweep import config_names, load_config
+    from meanfield.sweep.config import shipped
+    from meanfield.training.spec import load_either
 
-    rows = [(name, load_config(name).title) for name in config_names()]
-    return ("name", "content"), rows
+    rows = [(name, spec.what, spec.title) for name in shipped() for spec in [load_either(name)]]
+    return ("name", "kind", "content"), rows
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM while a sweep runs: the chunk in hand is finished first."""
+"""Ctrl-C and SIGTERM while a sweep or a training runs: what is in hand is finished first."""
 
 import contextlib
 import os
@@ -25,8 +25,8 @@ class Stop:
 
 
 @contextlib.contextmanager
-def stoppable() -> Iterator[Stop]:
-    """Turn the first signal into a wish to stop; a second one stops at once."""
+def stoppable(what: str = "chunk") -> Iterator[Stop]:
+    """Turn the first signal into a wish to stop, after `what` in hand; a second stops at once."""
     stop = Stop()
 
     def asked(number: int, _: Any) -> None:
@@ -34,7 +34,7 @@ def stoppable() -> Iterator[Stop]:
             raise SystemExit(stop.exit_code)
         stop.signal = number
         # Not `print`: it may be at work.
-        os.write(2, b"stopping: the chunk in hand is finished first\n")
+        os.write(2, f"stopping: the {what} in hand is finished first\n".encode())
 
     before = {number: signal.signal(number, asked) for number in SIGNALS}
     try:

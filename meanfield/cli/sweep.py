@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from meanfield.cli.options import JsonOption, OutOption, StoreArgument
+from meanfield.cli.options import JsonOption, OutOption, OverwriteOption, StoreArgument
 from meanfield.cli.output import emit, progress
 from meanfield.cli.stopping import stoppable
 
@@ -31,9 +31,7 @@ def sweep(
     method: Annotated[
         str | None, typer.Option("--method", help="table, quadrature or auto, not that of CONFIG.")
     ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Delete a store that is there, and start anew.")
-    ] = False,
+    overwrite: OverwriteOption = False,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Compute again what raised an error.")
     ] = False,

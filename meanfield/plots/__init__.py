@@ -16,6 +16,7 @@ from meanfield.plots import (
     poole2016,
     schoenholz2017,
     srelu2026,
+    training,
     xiao2018,
 )
 from meanfield.plots.base import Figure, draw, figure, figures, save
@@ -35,5 +36,6 @@ __all__ = [
     "save",
     "schoenholz2017",
     "srelu2026",
+    "training",
     "xiao2018",
 ]

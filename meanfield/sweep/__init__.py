@@ -1,8 +1,9 @@
 """Grids of networks: a TOML config becomes a labelled dataset on disk."""
 
+from meanfield.sweep.config import config_names
 from meanfield.sweep.engine import run_sweep
 from meanfield.sweep.export import export_results
-from meanfield.sweep.spec import SweepSpec, config_names, load_config
+from meanfield.sweep.spec import SweepSpec, load_config
 from meanfield.sweep.store import open_results
 
 __all__ = [

@@ -28,9 +28,10 @@ from pydantic import ValidationError
 
 from meanfield import devices
 from meanfield.errors import MeanFieldError
+from meanfield.sweep.config import FOLDER
 from meanfield.sweep.engine import Engine, Fill, Results, Step, compute, versions
 from meanfield.sweep.grid import Grid
-from meanfield.sweep.spec import FOLDER, SweepSpec
+from meanfield.sweep.spec import SweepSpec
 from meanfield.sweep.store import VERSIONS_KEY, Store
 
 if TYPE_CHECKING:

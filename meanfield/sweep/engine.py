@@ -10,7 +10,7 @@ import dataclasses
 import importlib.metadata
 import json
 import traceback
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 
 import jax
@@ -18,6 +18,7 @@ import numpy as np
 
 from meanfield.errors import MeanFieldError
 from meanfield.memory import free, used
+from meanfield.sweep.config import GridSpec
 from meanfield.sweep.grid import Grid
 from meanfield.sweep.lock import locked
 from meanfield.sweep.spec import SweepSpec
@@ -174,11 +175,11 @@ def compute(store: Store, grid: Grid, number: int) -> bool:
     return True
 
 
-def versions(spec: SweepSpec) -> str:
-    """Return what decides the last digits: versions, the kind of device, users' files, as JSON."""
+def versions(spec: GridSpec, data: Mapping[str, str] = {}) -> str:
+    """Return what decides the last digits: versions, the kind of device, files, data, as JSON."""
     found = {name: _version(name) for name in VERSIONED}
     files = {a.name: f"SHA-256 {a.digest}" for a in spec.activations if a.digest}
-    return json.dumps(found | {"platform": jax.default_backend()} | files)
+    return json.dumps(found | {"platform": jax.default_backend()} | files | dict(data))
 
 
 def _version(name: str) -> str:

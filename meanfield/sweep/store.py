@@ -313,7 +313,7 @@ def resume_store(path: Path, spec: str, versions: str) -> Store:
     """
     store = Store(path, "r+")
     for key, now, what in (
-        (SPEC_KEY, spec, "holds another sweep"),
+        (SPEC_KEY, spec, "is of another config"),
         (VERSIONS_KEY, versions, "was computed with other versions"),
     ):
         changes = _changes(str(store.root.attrs.get(key, "{}")), now)
@@ -383,7 +383,7 @@ def open_results(path: str | Path) -> xr.Dataset:
     if pending:
         warnings.warn(
             f"{path} is unfinished: {pending} of {math.prod(store.shape)} points are missing; "
-            "run the sweep again to finish it",
+            "the same command again finishes it",
             MeanFieldWarning,
             stacklevel=2,
         )

@@ -1,0 +1,94 @@
+"""The command `meanfield train`: networks on a grid, trained as theory initialises them."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from meanfield.cli.options import FolderOption, OutOption, OverwriteOption
+from meanfield.cli.output import progress
+from meanfield.cli.stopping import stoppable
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from meanfield.training import TrainingSpec
+
+
+def train(
+    config: Annotated[
+        str, typer.Argument(help="A TOML file, or a name from `list configs` that begins train_.")
+    ],
+    out: OutOption = Path("results"),
+    folder: FolderOption = None,
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Train networks on a grid into OUT/NAME.zarr; what was interrupted goes on."""
+    from meanfield.training import load_training
+
+    path = run(load_training(config), out, folder, overwrite)
+    print(f"wrote {path}")
+
+
+def run(
+    spec: "TrainingSpec", out: Path, folder: Path | None = None, overwrite: bool = False
+) -> Path:
+    """Run a training to its end, print what became of its networks and return its path.
+
+    Ends the program where it was asked to stop.
+    """
+    from meanfield.errors import MeanFieldError
+    from meanfield.plots import figures
+    from meanfield.sweep import open_results
+    from meanfield.training import run_training
+    from meanfield.training.engine import Progress
+
+    for name in spec.figures:
+        try:
+            figures[name]
+        except MeanFieldError as error:
+            raise MeanFieldError(f"{spec.name}.toml: {error}") from error
+    print(f"{spec.name}: {spec.networks} networks, {spec.epochs} epochs", file=sys.stderr)
+    with stoppable("epoch") as stop, progress(spec.title or spec.name, "epochs") as report:
+
+        def show(state: Progress) -> None:
+            report(state.done, state.total, "", f"{state.diverged} diverged" * bool(state.diverged))
+
+        path = run_training(spec, out, show, folder=folder, overwrite=overwrite, stop=stop)
+    if stop():
+        print(
+            f"stopped: what was trained is in {path}; the same command goes on from there",
+            file=sys.stderr,
+        )
+        raise SystemExit(stop.exit_code)
+    _summarise(open_results(path))
+    return path
+
+
+def _summarise(dataset: "xr.Dataset") -> None:
+    from meanfield.errors import Status
+
+    last = dataset.isel(epoch=-1)
+    for status in Status:
+        here = last["status"] == status
+        count = int(here.sum())
+        if count:
+            first = "" if status == Status.OK else f"; the first at {_where(here)}"
+            word = "trained" if status == Status.OK else f"{status.name}: {status.message}"
+            print(f"{count} network{'s' * (count > 1)} {word}{first}")
+    accuracy = last["accuracy"].mean("seed")
+    if bool(accuracy.notnull().any()):
+        best = accuracy == accuracy.max()
+        shown = f"{100 * float(accuracy.max()):.1f} %"
+        print(f"best after {int(last['epoch'])} epochs: {shown} of the test set, at {_where(best)}")
+
+
+def _where(mask: "xr.DataArray") -> str:
+    """Return where a mask is first true."""
+    places = [index[0] for index in mask.values.nonzero()]
+    values = ((dim, mask[dim].values[i]) for dim, i in zip(mask.dims, places, strict=True))
+    return ", ".join(
+        f"{dim} = {value:g}" if hasattr(value, "dtype") else f"{dim} = {value}"
+        for dim, value in values
+    )

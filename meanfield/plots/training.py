@@ -1,0 +1,169 @@
+"""Figures on trained networks, drawn from trainings.
+
+References
+----------
+[1] M. Murray, V. Abrol, J. Tanner, Activation function design for deep networks: linearity and
+    effective initialisation, arXiv:2105.07741.
+[2] S. Schoenholz, J. Gilmer, S. Ganguli, J. Sohl-Dickstein, Deep information propagation,
+    ICLR 2017, arXiv:1611.01232.
+"""
+
+import itertools
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import MultipleLocator
+
+from meanfield.plots import style
+from meanfield.plots.base import figure
+from meanfield.plots.schoenholz2017 import TRAINABLE
+from meanfield.plots.style import LABELS
+
+ACCURACY = r"test accuracy (\%)"
+# Of so many stages of training heat maps are shown, each as many times as long as the one before.
+STAGES, LONGER = 4, 4
+
+
+def _mean(dataset: xr.Dataset) -> xr.DataArray:
+    """Return the accuracy in per cent, the mean over seeds; NaN where one of them diverged."""
+    accuracy = 100 * dataset["accuracy"]
+    return accuracy.mean("seed", skipna=False) if "seed" in accuracy.dims else accuracy
+
+
+def _stages(epochs: np.ndarray) -> np.ndarray:
+    wanted = epochs[-1] / float(LONGER) ** np.arange(STAGES)[::-1]
+    return np.unique([epochs[np.abs(epochs - max(1.0, stage)).argmin()] for stage in wanted])
+
+
+@figure(
+    "murray2021-7",
+    title="Accuracy over linear region and bias variance, as training goes on",
+    needs=("a", "bias_variance", "epoch", "accuracy"),
+    source="after Figure 7 of arXiv:2105.07741",
+    dataset="train_digits",
+)
+def heat_maps(dataset: xr.Dataset) -> Figure:
+    """Draw the accuracy over a and σb² at several stages, a row for each kind of network.
+
+    Colours go from the worst to the best of each map, and frames mark the best a of each σb².
+    """
+    accuracy = _mean(dataset)
+    shown = [str(dim) for dim in accuracy.dims if dim not in ("a", "bias_variance", "epoch")]
+    kinds = [
+        dict(zip(shown, values, strict=True))
+        for values in itertools.product(*(dataset[dim].values for dim in shown))
+    ]
+    stages = _stages(dataset["epoch"].values)
+    fig = style.canvas(style.WIDE, 0.7 + 1.75 * len(kinds))
+    panels = fig.subplots(len(kinds), len(stages), squeeze=False, sharex=True, sharey=True)
+    for ax, stage in zip(panels[0], stages, strict=True):
+        ax.set_title(f"{stage} epoch{'s' * int(stage != 1)}")
+    for row, kind in zip(panels, kinds, strict=True):
+        for ax, stage in zip(row, stages, strict=True):
+            _heat_map(ax, accuracy.sel(kind | {"epoch": stage}))
+        words = ", ".join(_word(name, value) for name, value in kind.items())
+        row[0].set_ylabel(
+            f"{words}\n{LABELS['bias_variance']}" if words else LABELS["bias_variance"]
+        )
+    for ax in panels[-1]:
+        ax.set_xlabel(LABELS["a"])
+    return fig
+
+
+def _word(name: str, value: Any) -> str:
+    return rf"$L={value}$" if name == "depth" else str(value)
+
+
+def _heat_map(ax: Axes, accuracy: xr.DataArray) -> None:
+    """Draw a map whose cells, of equal size, carry their numbers in per cent."""
+    values = accuracy.transpose("bias_variance", "a").values
+    cmap = mpl.colormaps["viridis"].with_extremes(bad=style.PALE)
+    ax.imshow(np.ma.masked_invalid(values), cmap=cmap, aspect="auto")
+    middle = (np.nanmin(values) + np.nanmax(values)) / 2 if np.isfinite(values).any() else 0.0
+    for (row, column), value in np.ndenumerate(values):
+        known = np.isfinite(value)
+        ax.text(
+            column,
+            row,
+            f"{value:.0f}" if known else "×",
+            ha="center",
+            va="center",
+            fontsize=7.5,
+            color="black" if not known or value > middle else "white",
+        )
+    for row, line in enumerate(values):
+        if np.isfinite(line).any():
+            corner = (np.nanargmax(line) - 0.5, row - 0.5)
+            ax.add_patch(
+                Rectangle(corner, 1, 1, fill=False, edgecolor=style.VERMILLION, linewidth=1.6)
+            )
+    for axis, name in ((ax.xaxis, "a"), (ax.yaxis, "bias_variance")):
+        labels = [style.number(float(value)) for value in accuracy[name]]
+        axis.set_ticks(range(len(labels)), labels)
+    ax.tick_params(length=0)
+
+
+@figure(
+    "murray2021-8",
+    title="Accuracy as training goes on, with fixed and decreasing linear regions",
+    needs=("a", "bias_variance", "protocol", "epoch", "accuracy"),
+    source="after Figure 8 of arXiv:2105.07741",
+    dataset="train_decreasing",
+)
+def decreasing(dataset: xr.Dataset) -> Figure:
+    """Draw the accuracy by epoch for every a, and for the largest that decreases."""
+    accuracy, epochs = _mean(dataset), dataset["epoch"]
+    biases = np.atleast_1d(dataset["bias_variance"].values)
+    fig = style.canvas(style.WIDE, 3.1)
+    panels = fig.subplots(1, len(biases), sharey=True, squeeze=False)[0]
+    a = dataset["a"].values
+    for letter, ax, bias in zip("abcdefgh", panels, biases, strict=False):
+        here = accuracy.sel(bias_variance=bias) if "bias_variance" in accuracy.dims else accuracy
+        for value, color, dashes in zip(a, style.shades(a.size), style.STYLES, strict=False):
+            curve = here.sel(a=value, protocol="fixed")
+            label = rf"$a={style.number(float(value))}$"
+            ax.plot(epochs, curve, color=color, linestyle=dashes, label=label)
+        moving = here.sel(a=a[-1], protocol="scheduled")
+        ax.plot(epochs, moving, color=style.PURPLE, linewidth=2.2, label=r"decreasing $a$")
+        style.panel(ax, letter, rf"$\sigma_b^2={style.number(float(bias))}$")
+        ax.set(xlabel="epoch", xlim=(0, int(epochs[-1])), ylim=(0, 100))
+        ax.yaxis.set_major_locator(MultipleLocator(20))
+    panels[0].set_ylabel(ACCURACY)
+    handles, labels = panels[0].get_legend_handles_labels()
+    fig.legend(handles, labels, loc="outside upper center", ncols=len(labels))
+    return fig
+
+
+@figure(
+    "schoenholz2017-5",
+    title="Accuracy over depth and weight variance, and the depth 6 ξ_c",
+    needs=("weight_variance", "depth", "epoch", "accuracy", "xi_c"),
+    source="after Figure 5 of arXiv:1611.01232",
+    dataset="train_depth",
+)
+def trainable_depth(dataset: xr.Dataset) -> Figure:
+    """Draw the accuracy at the end of training over σw² and depth, under the line 6 ξ_c."""
+    weight, depth = dataset["weight_variance"].values, dataset["depth"].values
+    accuracy = _mean(dataset).isel(epoch=-1).transpose("depth", "weight_variance")
+    fig = style.canvas(style.NARROW + 0.6, 3.5)
+    ax = fig.subplots()
+    cmap = mpl.colormaps["viridis"].with_extremes(bad=style.PALE)
+    drawn = ax.pcolormesh(weight, depth, accuracy, cmap=cmap, vmin=0, vmax=100, shading="nearest")
+    fig.colorbar(drawn, ax=ax, label=ACCURACY)
+    low, high = ax.get_ylim()
+    ax.plot(
+        weight,
+        np.minimum(TRAINABLE * dataset["xi_c"].values, 2 * high),
+        color="white",
+        linewidth=2.0,
+        linestyle="--",
+        label=rf"${TRAINABLE}\,\xi_c$",
+    )
+    ax.set(xlabel=LABELS["weight_variance"], ylabel=r"depth $L$", ylim=(low, high))
+    ax.legend(loc="upper right", labelcolor="white")
+    return fig

@@ -1,0 +1,112 @@
+"""The networks that are trained: dense, all hidden layers as wide and initialised alike.
+
+Of an image x the pre-activations of L hidden layers, and the logits y of the classes, are
+
+    h¹ = W¹ s x + b¹,    h^{l+1} = W^{l+1} φ(h^l) + b^{l+1},    y = U φ(h^L)/s + v.
+
+Weights W have the variance σw²/N_in each, or are σw times matrices of orthonormal rows or columns
+(`meanfield.init`), and biases the variance σb². An image is divided by √(|x|²/N_0), and
+
+    s² = (q* - σb²)/σw² = E φ(√q* z)²,                                          (*)
+
+so that h¹ has the variance q* for every image: the network begins at its fixed point. (The code
+of [1] multiplies pixels by √q* instead, which leaves other variances to the first layers.) U/s is
+one matrix of weights, U drawn as W is but with σw = 1, and v begins at 0: logits have the variance
+1 in every network. Otherwise those with a large q* would answer louder, and learn faster.
+
+Numbers are float32. Networks with one `seed` are drawn from the same random numbers.
+
+References
+----------
+[1] M. Murray, V. Abrol, J. Tanner, Activation function design for deep networks: linearity and
+    effective initialisation, arXiv:2105.07741.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from meanfield._struct import struct
+from meanfield.activations import Activation
+from meanfield.init import Distribution, weights
+from meanfield.typing import Array
+
+PRECISION = jnp.float32
+
+
+@struct
+class Weights:
+    """The trained numbers of a network of L hidden layers, N units wide.
+
+    `first` (N_0, N), `hidden` (L - 1, N, N) and `last` (N, classes) are kernels, to be multiplied
+    from the left by rows of units; `biases` (L, N) and `last_biases` (classes,) are added.
+    """
+
+    first: Array
+    hidden: Array
+    last: Array
+    biases: Array
+    last_biases: Array
+
+
+@struct
+class Scales:
+    """Standard deviations of weights and biases, and s of equation (*)."""
+
+    sigma_w: Array
+    sigma_b: Array
+    inputs: Array
+
+
+@functools.partial(jax.jit, static_argnames=("inputs", "width", "depth", "classes", "ensemble"))
+def draw(
+    seeds: Array,
+    scales: Scales,
+    inputs: int,
+    width: int,
+    depth: int,
+    classes: int,
+    ensemble: Distribution,
+) -> Weights:
+    """Return networks, one a row for each seed, as they are initialised."""
+    kernel = weights(1.0, ensemble)
+
+    def one(network: tuple[Array, Scales]) -> Weights:
+        seed, scales = network
+        keys = jax.random.split(jax.random.key(seed), depth + 2)
+
+        def drawn(key: Array, scale: Array, rows: int, columns: int) -> Array:
+            return (scale * kernel(key, (rows, columns))).astype(PRECISION)
+
+        biases = (scales.sigma_b * jax.random.normal(keys[0], (depth * width,))).astype(PRECISION)
+        return Weights(
+            drawn(keys[1], scales.sigma_w, inputs, width),
+            # One after another: XLA's batches of QR decompositions stand still on few threads.
+            jax.lax.map(lambda key: drawn(key, scales.sigma_w, width, width), keys[3:]),
+            drawn(keys[2], 1 / scales.inputs, width, classes),
+            biases.reshape(depth, width),
+            jnp.zeros(classes, PRECISION),
+        )
+
+    return jax.lax.map(one, (seeds, scales))
+
+
+def logits(phi: Activation, network: Weights, inputs: Array) -> Array:
+    """Return the last pre-activations (images, classes) of rows of scaled pixels."""
+
+    def layer(h: Array, kernel_and_biases: tuple[Array, Array]) -> tuple[Array, None]:
+        kernel, biases = kernel_and_biases
+        # An activation of a user may hold numbers in double precision.
+        return phi(h).astype(PRECISION) @ kernel + biases, None
+
+    h = inputs @ network.first + network.biases[0]
+    h, _ = jax.lax.scan(layer, h, (network.hidden, network.biases[1:]))
+    return phi(h).astype(PRECISION) @ network.last + network.last_biases
+
+
+def unit_inputs(pixels: np.ndarray) -> np.ndarray:
+    """Return images x with |x|²/N_0 = 1, as float32."""
+    pixels = pixels.astype(float)
+    return np.asarray(pixels / np.sqrt(np.mean(pixels**2, axis=1, keepdims=True)), np.float32)
