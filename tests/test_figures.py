@@ -143,8 +143,50 @@ def needed_region() -> xr.Dataset:
     )
 
 
+def heat_maps() -> xr.Dataset:
+    a, bias, epoch = np.array([1.0, 2.0, 4.0]), np.array([1e-2, 1.0]), np.arange(17)
+    accuracy = (0.1 + 0.05 * epoch) * np.ones((2, 3, 2, 2, 1))
+    accuracy[1, 2, 0, 1, 5:] = np.nan
+    return xr.Dataset(
+        {"accuracy": (("ensemble", "a", "bias_variance", "seed", "epoch"), accuracy)},
+        coords={"a": a, "bias_variance": bias, "epoch": epoch},
+    )
+
+
+def decreasing() -> xr.Dataset:
+    a, bias, epoch = np.array([2.0, 10.0]), np.array([1e-2, 1.0]), np.arange(6)
+    accuracy = 0.1 + 0.1 * epoch / a[:, None, None, None] + np.zeros((2, 1, 2, 3, 1))
+    return xr.Dataset(
+        {"accuracy": (("protocol", "a", "bias_variance", "seed", "epoch"), accuracy)},
+        coords={
+            "protocol": ["fixed", "scheduled"],
+            "a": a,
+            "bias_variance": bias,
+            "epoch": epoch,
+        },
+    )
+
+
+def trainable_depth() -> xr.Dataset:
+    weight, depth, epoch = np.linspace(1, 4, 5), np.array([10, 20, 40]), np.arange(4)
+    accuracy = np.linspace(0, 1, 60).reshape(5, 3, 4)
+    accuracy[4, 2, 3] = np.nan
+    return xr.Dataset(
+        {"accuracy": (("weight_variance", "depth", "epoch"), accuracy)},
+        coords={
+            "weight_variance": weight,
+            "depth": depth,
+            "epoch": epoch,
+            "xi_c": ("weight_variance", np.array([3.0, 20.0, np.inf, 8.0, 3.0])),
+        },
+    )
+
+
 DATASETS = {
     "linear-region": needed_region,
+    "murray2021-7": heat_maps,
+    "murray2021-8": decreasing,
+    "schoenholz2017-5": trainable_depth,
     "murray2021-1": maps,
     "murray2021-2": phase_data,
     "murray2021-3": shapes,
@@ -165,6 +207,9 @@ LINES = {
     "murray2021-4": [8],
     "murray2021-5": [6, 6],
     "murray2021-6": [2, 3, 4],
+    "murray2021-7": [0] * 6,
+    "murray2021-8": [3, 3],
+    "schoenholz2017-5": [1],
     "murray2021-9": [8],
     "murray2021-depth": [3] * 4,
     "tanh-phase": [1, 1],
@@ -179,6 +224,9 @@ CURVES = {
     "murray2021-4": ["linear_width"],
     "murray2021-5": ["max_deviation"],
     "murray2021-6": ["phi", "correlation_map"],
+    "murray2021-7": [],
+    "murray2021-8": [],
+    "schoenholz2017-5": [],
     "murray2021-9": ["g", "h", "tangent"],
     "murray2021-depth": ["correlation"],
     "tanh-phase": [],
@@ -338,3 +386,44 @@ def test_of_a_long_axis_every_so_manieth_point_is_drawn(monkeypatch):
     fig = plots.draw("linear-region", dataset.transpose("activation", "depth"))
     (line, _) = panels(fig)[0].get_lines()
     np.testing.assert_allclose(line.get_xdata(), 10 ** (1 + x[::3] / 3))
+
+
+def texts(ax) -> list[str]:
+    return [text.get_text() for text in ax.texts]
+
+
+def test_heat_maps_say_what_diverged_and_frame_the_best():
+    dataset = heat_maps()
+    axes = panels(plots.draw("murray2021-7", dataset))
+    assert [ax.get_title("left") for ax in axes[:3]] == ["1 epoch", "4 epochs", "16 epochs"]
+    # The first map has nothing to choose between; the last one has lost a network.
+    assert texts(axes[0]) == ["15"] * 6
+    assert texts(axes[5]) == ["90", "90", "×", "90", "90", "90"]
+    assert len(axes[5].patches) == 2
+
+
+def test_the_best_linear_region_of_each_bias_is_framed():
+    dataset = heat_maps().isel(ensemble=0)
+    dataset["accuracy"] = dataset["accuracy"] * 0 + (
+        1 - 0.1 * np.abs(np.log2(dataset["a"]) - 2 * (dataset["bias_variance"] > 0.1))
+    )
+    ax = panels(plots.draw("murray2021-7", dataset))[0]
+    assert [patch.get_xy() for patch in ax.patches] == [(-0.5, -0.5), (1.5, 0.5)]
+
+
+def test_curves_of_trainings_are_means_over_seeds():
+    dataset = decreasing()
+    for ax, bias in zip(panels(plots.draw("murray2021-8", dataset)), (1e-2, 1.0), strict=True):
+        mean = 100 * dataset["accuracy"].mean("seed").sel(bias_variance=bias)
+        drawn = [line.get_ydata() for line in ax.lines]
+        for a, line in zip(dataset["a"].values, drawn[:2], strict=True):
+            np.testing.assert_allclose(line, mean.sel(a=a, protocol="fixed"))
+        np.testing.assert_allclose(drawn[2], mean.sel(a=10, protocol="scheduled"))
+
+
+def test_the_trainable_depth_is_six_depth_scales():
+    dataset = trainable_depth()
+    (ax,) = panels(plots.draw("schoenholz2017-5", dataset))
+    drawn = np.asarray(ax.lines[0].get_ydata())
+    np.testing.assert_allclose(drawn[[0, 4]], [18, 18])
+    assert drawn.max() > ax.get_ylim()[1]

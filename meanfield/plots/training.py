@@ -165,5 +165,6 @@ def trainable_depth(dataset: xr.Dataset) -> Figure:
         label=rf"${TRAINABLE}\,\xi_c$",
     )
     ax.set(xlabel=LABELS["weight_variance"], ylabel=r"depth $L$", ylim=(low, high))
+    ax.set_title(f"after {int(dataset['epoch'][-1])} epochs")
     ax.legend(loc="upper right", labelcolor="white")
     return fig

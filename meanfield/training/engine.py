@@ -140,12 +140,13 @@ def _train(
     places = _places(images)
     for unit in _side_by_side(_units(grid, places[0], starts), places, stop):
         behind |= unit.behind()
-        if unit.finished:
-            for network, values in unit.results():
-                _write(store, network, values)
-                checkpoint.remove(store.path, network.number)
-            diverged += unit.diverged
-        elif stop() or time.monotonic() > saved.setdefault(unit, time.monotonic()) + CHECKPOINT:
+        for network, values in unit.ended():
+            _write(store, network, values)
+            checkpoint.remove(store.path, network.number)
+            diverged += int(values["status"][-1] == Status.TRAINING_DIVERGES)
+        if not unit.finished and (
+            stop() or time.monotonic() > saved.setdefault(unit, time.monotonic()) + CHECKPOINT
+        ):
             for network, state in unit.checkpoints():
                 checkpoint.save(store.path, network.number, state)
             saved[unit] = time.monotonic()

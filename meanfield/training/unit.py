@@ -5,7 +5,7 @@ or far above that of guessing, has diverged: it is not trained on, and has no sc
 """
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -30,8 +30,10 @@ class Unit:
         self, grid: TrainingGrid, networks: list[Network], start: Sequence[Checkpoint] = ()
     ) -> None:
         self.grid, self.networks = grid, networks
-        # The networks whose weights are held, in their order, and those that have not diverged.
+        # The networks whose weights are held, in their order; those that have not diverged; and
+        # those of which nobody has asked how they ended.
         self._held, self._alive = list(range(len(networks))), set(range(len(networks)))
+        self._going = set(self._alive)
         shape = (len(networks), grid.spec.epochs + 1)
         self._loss, self._accuracy = np.full(shape, np.nan), np.full(shape, np.nan)
         self._weights: Weights | None = None
@@ -109,13 +111,19 @@ class Unit:
         left = self.grid.spec.epochs - self.epoch
         return {network: left * (row in self._alive) for row, network in enumerate(self.networks)}
 
-    def results(self) -> list[tuple[Network, dict[str, np.ndarray]]]:
-        """Return the scores and status of every network, by epoch."""
-        status = np.where(np.isnan(self._loss), Status.TRAINING_DIVERGES, Status.OK).astype("int8")
-        return [
-            (network, {"loss": self._loss[row], "accuracy": self._accuracy[row], "status": codes})
-            for row, (network, codes) in enumerate(zip(self.networks, status, strict=True))
-        ]
+    def ended(self) -> Iterator[tuple[Network, dict[str, np.ndarray]]]:
+        """Yield scores and status, by epoch, of networks that have ended since this was asked."""
+        for row in sorted(self._going if self.finished else self._going - self._alive):
+            self._going.remove(row)
+            lost = np.isnan(self._loss[row])
+            yield (
+                self.networks[row],
+                {
+                    "loss": self._loss[row],
+                    "accuracy": self._accuracy[row],
+                    "status": np.where(lost, Status.TRAINING_DIVERGES, Status.OK).astype("int8"),
+                },
+            )
 
     def checkpoints(self) -> list[tuple[Network, Checkpoint]]:
         """Return the networks that are trained on, as they are now."""
