@@ -138,7 +138,10 @@ def diagram() -> xr.Dataset:
 def needed_region() -> xr.Dataset:
     depth = np.array([10, 100, 1000])
     return xr.Dataset(
-        {"region": (("activation", "depth"), np.array([[3.0], [2.0]]) * depth**0.5)},
+        {
+            "region": (("activation", "depth"), np.array([[3.0], [2.0]]) * depth**0.5),
+            "promised": ("depth", depth**1.5),
+        },
         coords={"activation": ["shtanh", "tanh"], "depth": depth},
     )
 
@@ -200,7 +203,7 @@ DATASETS = {
 DATASETS |= classic.DATASETS | rates.DATASETS | spectra.DATASETS
 # Lines in each panel, colour bars left out.
 LINES = {
-    "linear-region": [2],
+    "linear-region": [3],
     "murray2021-1": [5, 4],
     "murray2021-2": [5, 1, 3, 3],
     "murray2021-3": [5] * 4,
@@ -217,7 +220,7 @@ LINES = {
 LINES |= classic.LINES | rates.LINES | spectra.LINES
 # Variables whose every row is a line; of the sweep, those at bias variance 0.1.
 CURVES = {
-    "linear-region": ["region"],
+    "linear-region": ["region", "promised"],
     "murray2021-1": ["length_map", "correlation_map"],
     "murray2021-2": ["correlation_map", "edge_bias_variance"],
     "murray2021-3": ["phi"],

@@ -13,6 +13,7 @@ import meanfield as mf
 from meanfield.assessment import assess
 from meanfield.errors import MeanFieldError
 from meanfield.recommendation import critical_bias
+from meanfield.studies.initialisation import promised_region
 
 
 @pytest.fixture(scope="module")
@@ -220,3 +221,12 @@ def test_the_command():
     result = run("recommend", "abs", "--depth", 100)
     assert result.exit_code == 0
     assert "no network of this depth was found that can be trained" in result.stdout
+
+
+@pytest.mark.parametrize("depth", [10, 100, 1000])
+def test_the_theorem_promises_far_less_than_holds(depth):
+    """Its bound (15), once for each layer, is the harder one; it alone gives a power of 3/2."""
+    promised = promised_region(depth)
+    assert promised == pytest.approx(math.sqrt(8 / math.pi) * (depth / 0.9) ** 1.5, rel=1e-8)
+    for name in ("shtanh", "ssaw"):
+        assert 1 / critical_bias(mf.activation(name), depth) < promised

@@ -13,12 +13,12 @@ MARGIN = 1.08
 @figure(
     "linear-region",
     title="Linear region that a depth needs",
-    needs=("activation", "depth", "region"),
+    needs=("activation", "depth", "region", "promised"),
     source="this package; the question is that of arXiv:2105.07741",
     data=study("initialisation", "linear_regions"),
 )
 def linear_region(dataset: xr.Dataset) -> Figure:
-    """Draw a/σb against depth, for activations a φ(x/a)."""
+    """Draw a/σb against depth, for activations a φ(x/a), and what the theorem asks for."""
     fig = style.canvas(style.WIDE, 3.6)
     ax = fig.subplots()
     depth = dataset["depth"]
@@ -33,6 +33,7 @@ def linear_region(dataset: xr.Dataset) -> Figure:
             markerfacecolor="white",
             label=look.label,
         )
+    ax.loglog(depth, dataset["promised"], color=style.GREY, linestyle=":", label="theorem")
     ax.set(
         xlabel=r"depth $L$",
         ylabel=r"linear region $a/\sigma_b$",

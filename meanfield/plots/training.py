@@ -27,6 +27,8 @@ from meanfield.plots.style import LABELS
 ACCURACY = r"test accuracy (\%)"
 # Of so many stages of training heat maps are shown, each as many times as long as the one before.
 STAGES, LONGER = 4, 4
+# Per cent between the darkest and the lightest colour of a heat map.
+SPAN = 10.0
 
 
 def _mean(dataset: xr.Dataset) -> xr.DataArray:
@@ -50,7 +52,8 @@ def _stages(epochs: np.ndarray) -> np.ndarray:
 def heat_maps(dataset: xr.Dataset) -> Figure:
     """Draw the accuracy over a and σb² at several stages, a row for each kind of network.
 
-    Colours go from the worst to the best of each map, and frames mark the best a of each σb².
+    The darkest colour is `SPAN` per cent or more below the best of its map. Frames mark the best a
+    of each σb², which grows downwards.
     """
     accuracy = _mean(dataset)
     shown = [str(dim) for dim in accuracy.dims if dim not in ("a", "bias_variance", "epoch")]
@@ -83,18 +86,18 @@ def _heat_map(ax: Axes, accuracy: xr.DataArray) -> None:
     """Draw a map whose cells, of equal size, carry their numbers in per cent."""
     values = accuracy.transpose("bias_variance", "a").values
     cmap = mpl.colormaps["viridis"].with_extremes(bad=style.PALE)
-    ax.imshow(np.ma.masked_invalid(values), cmap=cmap, aspect="auto")
-    middle = (np.nanmin(values) + np.nanmax(values)) / 2 if np.isfinite(values).any() else 0.0
+    best = np.nanmax(values, initial=0.0)
+    known = np.ma.masked_invalid(values)
+    ax.imshow(known, cmap=cmap, vmin=best - SPAN, vmax=best, aspect="auto")
     for (row, column), value in np.ndenumerate(values):
-        known = np.isfinite(value)
         ax.text(
             column,
             row,
-            f"{value:.0f}" if known else "×",
+            f"{value:.0f}" if np.isfinite(value) else "×",
             ha="center",
             va="center",
             fontsize=7.5,
-            color="black" if not known or value > middle else "white",
+            color="white" if value < best - SPAN / 2 else "black",
         )
     for row, line in enumerate(values):
         if np.isfinite(line).any():
