@@ -417,7 +417,7 @@ def test_the_best_linear_region_of_each_bias_is_framed():
 def test_curves_of_trainings_are_means_over_seeds():
     dataset = decreasing()
     for ax, bias in zip(panels(plots.draw("murray2021-8", dataset)), (1e-2, 1.0), strict=True):
-        mean = 100 * dataset["accuracy"].mean("seed").sel(bias_variance=bias)
+        mean = 100 * (1 - dataset["accuracy"].mean("seed").sel(bias_variance=bias))
         drawn = [line.get_ydata() for line in ax.lines]
         for a, line in zip(dataset["a"].values, drawn[:2], strict=True):
             np.testing.assert_allclose(line, mean.sel(a=a, protocol="fixed"))

@@ -17,14 +17,16 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import MultipleLocator
+from matplotlib.ticker import NullFormatter
 
 from meanfield.plots import style
 from meanfield.plots.base import figure
 from meanfield.plots.schoenholz2017 import TRAINABLE
 from meanfield.plots.style import LABELS
 
-ACCURACY = r"test accuracy (\%)"
+ACCURACY, ERROR = "test accuracy (%)", "test error (%)"
+# Ticks of errors.
+ERRORS = (2, 5, 10, 20, 50, 100)
 # Of so many stages of training heat maps are shown, each as many times as long as the one before.
 STAGES, LONGER = 4, 4
 # Per cent between the darkest and the lightest colour of a heat map.
@@ -113,30 +115,31 @@ def _heat_map(ax: Axes, accuracy: xr.DataArray) -> None:
 
 @figure(
     "murray2021-8",
-    title="Accuracy as training goes on, with fixed and decreasing linear regions",
+    title="Error as training goes on, with fixed and decreasing linear regions",
     needs=("a", "bias_variance", "protocol", "epoch", "accuracy"),
     source="after Figure 8 of arXiv:2105.07741",
     dataset="train_decreasing",
 )
 def decreasing(dataset: xr.Dataset) -> Figure:
-    """Draw the accuracy by epoch for every a, and for the largest that decreases."""
-    accuracy, epochs = _mean(dataset), dataset["epoch"]
+    """Draw what is classified wrongly by epoch, for every a and for the largest that decreases."""
+    error, epochs = 100 - _mean(dataset), dataset["epoch"]
     biases = np.atleast_1d(dataset["bias_variance"].values)
     fig = style.canvas(style.WIDE, 3.1)
     panels = fig.subplots(1, len(biases), sharey=True, squeeze=False)[0]
     a = dataset["a"].values
     for letter, ax, bias in zip("abcdefgh", panels, biases, strict=False):
-        here = accuracy.sel(bias_variance=bias) if "bias_variance" in accuracy.dims else accuracy
+        here = error.sel(bias_variance=bias) if "bias_variance" in error.dims else error
         for value, color, dashes in zip(a, style.shades(a.size), style.STYLES, strict=False):
             curve = here.sel(a=value, protocol="fixed")
             label = rf"$a={style.number(float(value))}$"
-            ax.plot(epochs, curve, color=color, linestyle=dashes, label=label)
+            ax.semilogy(epochs, curve, color=color, linestyle=dashes, label=label)
         moving = here.sel(a=a[-1], protocol="scheduled")
-        ax.plot(epochs, moving, color=style.PURPLE, linewidth=2.2, label=r"decreasing $a$")
+        ax.semilogy(epochs, moving, color=style.PURPLE, linewidth=2.2, label=r"decreasing $a$")
         style.panel(ax, letter, rf"$\sigma_b^2={style.number(float(bias))}$")
-        ax.set(xlabel="epoch", xlim=(0, int(epochs[-1])), ylim=(0, 100))
-        ax.yaxis.set_major_locator(MultipleLocator(20))
-    panels[0].set_ylabel(ACCURACY)
+        ax.set(xlabel="epoch", xlim=(0, int(epochs[-1])), ylim=(None, 100))
+        ax.set_yticks(ERRORS, map(str, ERRORS))
+        ax.yaxis.set_minor_formatter(NullFormatter())
+    panels[0].set_ylabel(ERROR)
     handles, labels = panels[0].get_legend_handles_labels()
     fig.legend(handles, labels, loc="outside upper center", ncols=len(labels))
     return fig
