@@ -16,10 +16,10 @@ import jax.numpy as jnp
 
 from meanfield import devices
 from meanfield.training.data import load_images
-from meanfield.training.engine import _places
+from meanfield.training.engine import places_of
 from meanfield.training.grid import TrainingGrid
+from meanfield.training.group import Group
 from meanfield.training.spec import load_training
-from meanfield.training.unit import Unit
 
 NETWORKS = 16
 
@@ -54,16 +54,16 @@ def main():
     """Print the table."""
     spec = load_training("train_digits")
     images = load_images(spec.data)
-    place = _places(images)[0]
+    place = places_of(images)[0]
     networks = TrainingGrid(spec).networks[:NETWORKS]
     threads = devices.threads()
     grid = TrainingGrid(spec)
-    units = [Unit(grid, [network]) for network in networks]
-    whole = Unit(grid, networks)
+    groups = [Group(grid, [network]) for network in networks]
+    whole = Group(grid, networks)
 
     def one_by_one():
         with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(lambda unit: unit.advance(place), units))
+            list(pool.map(lambda group: group.advance(place), groups))
 
     least = NETWORKS * floor(spec, len(images.train_labels)) / threads
     print(

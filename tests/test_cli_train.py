@@ -3,10 +3,13 @@
 import json
 import re
 
+import numpy as np
 import pytest
+import xarray as xr
 from test_cli import ends, fails
 
 import meanfield as mf
+from meanfield.cli.train import _summarise
 from meanfield.errors import MeanFieldError, Status
 from meanfield.sweep.config import config_names, shipped, training_names
 from meanfield.training import TrainingSpec, load_training, run_training
@@ -39,12 +42,35 @@ def test_train_prints_what_became_of_it(folder, capsys):
     assert not ends("train", "own.toml")
     said = capsys.readouterr()
     assert "4 networks trained\n" in said.out
-    assert re.search(r"best after 2 epochs: [\d.]+ % of the test set, at a = \d", said.out)
+    assert re.search(r"best after 2 epochs: [\d.]+ % of the test set at a = \d", said.out)
     assert said.out.endswith("wrote results/own.zarr\n")
     assert "own: 4 networks, 2 epochs" in said.err
     assert "8 of 8 epochs" in said.err
     assert not ends("status", "results/own.zarr", "--json")
     assert json.loads(capsys.readouterr().out)["left"] == 0
+
+
+def test_one_network_alone(folder, capsys):
+    text = CONFIG.format(rate=0.01).replace("[1, 4]", "2").replace("[0.01, 1]", "0.1")
+    (folder / "alone.toml").write_text(text)
+    assert not ends("reproduce", "alone.toml")
+    assert re.search(r"best after 2 epochs: [\d.]+ % of the test set\n", capsys.readouterr().out)
+    assert (folder / "results" / "figures" / "murray2021-7.png").exists()
+
+
+def test_what_partly_diverged_is_not_the_best(capsys):
+    status = np.array([[1, 1], [1, 9]])
+    accuracy = np.where(status == 1, [[0.5, 0.5], [0.9, 0.9]], np.nan)
+    dims = ("a", "seed", "epoch")
+    dataset = xr.Dataset(
+        {"accuracy": (dims, accuracy[..., None]), "status": (dims, status[..., None])},
+        coords={"a": [1.0, 2.0], "seed": [0, 1], "epoch": [3]},
+    )
+    _summarise(dataset)
+    said = capsys.readouterr().out
+    assert "3 networks trained" in said
+    assert "1 network TRAINING_DIVERGES" in said
+    assert "best after 3 epochs: 50.0 % of the test set at a = 1\n" in said
 
 
 def test_train_tells_what_diverged(folder, capsys):
@@ -75,6 +101,12 @@ def test_figure_trains_what_it_draws(folder, monkeypatch):
 
 def test_a_figure_that_needs_more_is_told(folder, capsys):
     assert not ends("train", "own.toml")
+    error = fails(capsys, "figure", "murray2021-8", "--data", "results/own.zarr")
+    assert "shows a schedule, which the dataset lacks" in error
+    needy = CONFIG.format(rate=0.1).replace("murray2021-7", "schoenholz2017-5")
+    (folder / "needy.toml").write_text(needy)
+    error = fails(capsys, "train", "needy.toml")
+    assert "needy.toml: figure schoenholz2017-5 needs weight_variance, xi_c" in error
     error = fails(capsys, "figure", "schoenholz2017-5", "--data", "results/own.zarr")
     assert "shows weight_variance, xi_c, which the dataset lacks" in error
 
@@ -110,8 +142,9 @@ def tiny(name):
         "data": "digits",
         "width": 6,
         "depth": spec.depths[0] if isinstance(spec.depth, int) else (2, 3),
-        "epochs": 1,
+        "epochs": 2,
         "seeds": 1,
+        "schedule": {k: {"to": ramp.to, "epochs": 2} for k, ramp in spec.schedule.items()},
     }
     return TrainingSpec.model_validate({**spec.model_dump(), **changes})
 

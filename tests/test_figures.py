@@ -387,7 +387,7 @@ def test_of_a_long_axis_every_so_manieth_point_is_drawn(monkeypatch):
     x = np.arange(7)
     dataset = needed_region().isel(depth=0, drop=True).expand_dims(depth=10 ** (1 + x / 3))
     fig = plots.draw("linear-region", dataset.transpose("activation", "depth"))
-    (line, _) = panels(fig)[0].get_lines()
+    line, *_ = panels(fig)[0].get_lines()
     np.testing.assert_allclose(line.get_xdata(), 10 ** (1 + x[::3] / 3))
 
 
@@ -430,3 +430,17 @@ def test_the_trainable_depth_is_six_depth_scales():
     drawn = np.asarray(ax.lines[0].get_ydata())
     np.testing.assert_allclose(drawn[[0, 4]], [18, 18])
     assert drawn.max() > ax.get_ylim()[1]
+
+
+def test_what_a_figure_of_trainings_cannot_show_is_told():
+    two = xr.concat([decreasing(), decreasing()], xr.IndexVariable("depth", [2, 3]))
+    with pytest.raises(MeanFieldError, match=r"shows one depth, and there are 2; select one"):
+        plots.draw("murray2021-8", two)
+    one = two.isel(depth=[0]).sel(bias_variance=1.0)
+    (ax,) = panels(plots.draw("murray2021-8", one))
+    assert len(ax.lines) == 3
+
+
+def test_more_linear_regions_than_line_styles():
+    dataset = decreasing().sel(a=[2.0] * 9).assign_coords(a=np.arange(9.0))
+    assert [len(ax.lines) for ax in panels(plots.draw("murray2021-8", dataset))] == [10, 10]

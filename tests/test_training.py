@@ -2,10 +2,12 @@
 
 import dataclasses
 import itertools
+import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -19,9 +21,9 @@ from meanfield.training import checkpoint, engine, run_training
 from meanfield.training.data import load_images
 from meanfield.training.descent import descend, score
 from meanfield.training.grid import TrainingGrid
-from meanfield.training.network import PRECISION, Scales, draw, logits
+from meanfield.training.group import DIVERGED, Group
+from meanfield.training.network import PRECISION, Scales, draw, logits, random_streams
 from meanfield.training.spec import Ramp, training_of
-from meanfield.training.unit import DIVERGED, Unit
 
 TABLE = {
     "activations": ["shtanh"],
@@ -51,7 +53,7 @@ def images():
 
 @pytest.fixture(scope="module")
 def batches(images):
-    return engine._places(images)[0]
+    return engine.places_of(images)[0]
 
 
 @pytest.fixture(scope="module")
@@ -108,14 +110,21 @@ def test_an_epoch_is_that_of_numpy(batches):
         for field in dataclasses.fields(networks)
     }
     phi = mf.activation("tanh")
-    key = jax.random.fold_in(jax.random.key(seed), 1)
+    key = jax.random.fold_in(random_streams(jnp.asarray(seed))[1], 1)
     order = np.asarray(jax.random.permutation(key, len(batches.train_labels)))
     inputs = np.float64(np.float32(0.7)) * np.asarray(batches.train_inputs, float)
     losses = [
         step(numbers, inputs[chosen], batches.train_labels[chosen], rate)
         for chosen in order[: order.size // size * size].reshape(-1, size)
     ]
-    arguments = (scales, jnp.asarray([seed]), jnp.asarray(1), batches, jnp.float32(rate), size)
+    arguments = (
+        scales.inputs,
+        jnp.asarray([seed]),
+        jnp.asarray(1),
+        batches,
+        jnp.float32(rate),
+        size,
+    )
     after, found = descend(phi, networks, *arguments)
     for name, value in numbers.items():
         np.testing.assert_allclose(getattr(after, name)[0], value, rtol=0, atol=2e-5)
@@ -125,10 +134,11 @@ def test_an_epoch_is_that_of_numpy(batches):
     assert float(found.accuracy[0]) == pytest.approx(right.mean(), abs=1 / right.size)
 
 
-def test_the_first_score_is_that_of_numpy(batches):
+@pytest.mark.parametrize("size", [64, 1297])
+def test_the_first_score_is_that_of_numpy(batches, size):
     scales = Scales(one(1.0), one(0.1), one(1.0))
     networks = draw(jnp.asarray([0]), scales, 64, 10, 2, 10, "orthogonal")
-    found = score(mf.activation("tanh"), networks, scales, batches, 1297)
+    found = score(mf.activation("tanh"), networks, scales.inputs, batches, size)
     numbers = {
         field.name: np.asarray(getattr(networks, field.name)[0], float)
         for field in dataclasses.fields(networks)
@@ -148,7 +158,7 @@ def test_networks_begin_at_their_fixed_point(batches, ensemble, name, params):
     scale = np.sqrt(q - 0.04) / sigma_w
     scales = Scales(*(jnp.full(seeds, x, PRECISION) for x in (sigma_w, 0.2, scale)))
     networks = draw(jnp.arange(seeds), scales, 64, width, depth, 10, ensemble)
-    image = np.float32(scale * np.asarray(batches.train_inputs[0]))
+    image = np.asarray(batches.train_inputs[0])
     # A network of one layer, of two, ...: the variance of its last pre-activations.
     for layers in range(1, depth):
         cut = dataclasses.replace(
@@ -158,11 +168,13 @@ def test_networks_begin_at_their_fixed_point(batches, ensemble, name, params):
             last=networks.hidden[:, layers - 1],
             last_biases=networks.biases[:, layers],
         )
-        h = jax.vmap(lambda network: logits(phi, network, image[None])[0])(cut)
+        h = jax.vmap(lambda network: logits(phi, network, jnp.float32(scale), image[None])[0])(cut)
         variances = np.mean(np.asarray(h, float) ** 2, axis=1)
         error = variances.std(ddof=1) / np.sqrt(seeds)
         assert abs(variances.mean() - q) < 4 * error
-    first = image @ np.asarray(networks.first, float) + np.asarray(networks.biases[:, 0], float)
+    first = scale * image @ np.asarray(networks.first, float) + np.asarray(
+        networks.biases[:, 0], float
+    )
     variances = np.mean(first**2, axis=1)
     assert abs(variances.mean() - q) < 4 * variances.std(ddof=1) / np.sqrt(seeds)
 
@@ -202,15 +214,15 @@ def test_axes_of_everything(tmp_path):
         "activations": ["shtanh", {"name": "sexp"}],
         "depth": [2, 4],
         "ensemble": ["gaussian", "orthogonal"],
-        "epochs": 1,
+        "epochs": 2,
         "seeds": 1,
-        "schedule": {"a": {"to": 2, "epochs": 3}},
+        "schedule": {"a": {"to": 2, "epochs": 2}},
     }
     dataset = trained(tmp_path, **changes)
     assert dataset["accuracy"].dims == (
         "activation", "a", "depth", "ensemble", "protocol", "seed", "epoch",
     )  # fmt: skip
-    assert dataset["accuracy"].size == 2 * 2 * 2 * 2 * 2 * 1 * 2
+    assert dataset["accuracy"].size == 2 * 2 * 2 * 2 * 2 * 1 * 3
     assert (dataset["status"] == Status.OK).all()
     assert list(dataset["ensemble"].values) == ["gaussian", "orthogonal"]
     # What is scheduled begins as what is fixed does.
@@ -299,6 +311,45 @@ def test_a_damaged_checkpoint_is_begun_anew(small, tmp_path):
     assert digest(path) == small[1]
 
 
+@pytest.mark.parametrize("at_once", [1, 3])
+def test_killed_in_the_middle_of_networks(small, tmp_path, monkeypatch, at_once):
+    """Networks in training go on from their last checkpoint, which was written in passing."""
+    monkeypatch.setattr(engine, "CHECKPOINT", 0.0)
+    monkeypatch.setattr(engine, "RARELY", 0)
+    monkeypatch.setattr(engine, "together", lambda *_: at_once)
+    told = []
+
+    def kill(state):
+        told.append(state)
+        if len(told) == 5:
+            raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError, match="killed"):
+        run_training(spec(), tmp_path, kill)
+    path = tmp_path / "small.zarr"
+    assert list(checkpoint.folder(path).glob("*.npz"))
+    again = []
+    run_training(spec(), tmp_path, again.append)
+    assert again[0].done >= told[-1].done - 2 * at_once
+    assert again[0].done > 0
+    assert not checkpoint.folder(path).exists()
+    if at_once == 1:
+        assert digest(path) == small[1]
+    else:
+        dataset = mf.open_results(path)
+        np.testing.assert_allclose(dataset["loss"], small[0]["loss"], rtol=1e-3)
+
+
+def test_a_checkpoint_that_a_kill_left_behind_is_removed(tmp_path):
+    path = run_training(spec(epochs=1), tmp_path)
+    folder = checkpoint.folder(path)
+    folder.mkdir()
+    for name in ("1.npz", "2.partial"):
+        (folder / name).write_bytes(b"left")
+    run_training(spec(epochs=1), tmp_path)
+    assert not folder.exists()
+
+
 def test_a_finished_training_is_left_alone(tmp_path):
     path = run_training(spec(epochs=1), tmp_path)
     before = {file: file.stat().st_mtime_ns for file in path.rglob("*") if file.is_file()}
@@ -322,7 +373,7 @@ def test_another_training_is_refused(tmp_path, monkeypatch):
 
 
 def test_many_at_once_are_as_one_by_one(small, tmp_path, monkeypatch):
-    monkeypatch.setattr(engine, "_together", lambda *_: 3)
+    monkeypatch.setattr(engine, "together", lambda *_: 3)
     dataset = trained(tmp_path)
     np.testing.assert_allclose(dataset["loss"], small[0]["loss"], rtol=1e-3)
     np.testing.assert_allclose(dataset["accuracy"], small[0]["accuracy"], atol=0.02)
@@ -330,7 +381,7 @@ def test_many_at_once_are_as_one_by_one(small, tmp_path, monkeypatch):
 
 def test_an_accelerator_trains_what_fits_its_memory(images, batches, monkeypatch):
     grid = TrainingGrid(spec())
-    assert engine._together(grid, 3, batches) == 1
+    assert engine.together(grid, 3, batches) == 1
     monkeypatch.setattr(engine.devices, "lanes", lambda: 128)
 
     class Device:
@@ -343,15 +394,15 @@ def test_an_accelerator_trains_what_fits_its_memory(images, batches, monkeypatch
     real = jax.local_devices()
     for limit, least, most in ((10**12, 128, 128), (10**7, 2, 127), (1, 1, 1)):
         monkeypatch.setattr(engine.jax, "local_devices", lambda limit=limit: [Device(limit)])
-        assert least <= engine._together(grid, 3, batches) <= most
+        assert least <= engine.together(grid, 3, batches) <= most
     monkeypatch.setattr(engine.jax, "local_devices", lambda: real)
-    assert len(engine._places(images)) == 1
+    assert len(engine.places_of(images)) == 1
 
 
 def test_networks_that_diverge_leave_their_unit(batches):
     """Of four, two diverge: the arrays halve, and the others go on as if alone."""
     grid = TrainingGrid(spec(axes={"a": [1.0, 4.0], "bias_variance": 0.01}))
-    whole = Unit(grid, grid.networks)
+    whole = Group(grid, grid.networks)
     for _ in range(2):
         whole.advance(batches)
     for row in (0, 3):
@@ -370,7 +421,7 @@ def test_networks_that_diverge_leave_their_unit(batches):
     assert not np.isnan(lost["loss"][:2]).any()
     while not whole.finished:
         whole.advance(batches)
-    alone = Unit(grid, [grid.networks[2]])
+    alone = Group(grid, [grid.networks[2]])
     while not alone.finished:
         alone.advance(batches)
     late, expected = dict(whole.ended()), dict(alone.ended())[grid.networks[2]]
@@ -389,21 +440,59 @@ def test_logits_have_the_variance_one(batches):
         factor = np.sqrt(q - bias**2) / sigma_w
         scales = Scales(*(jnp.full(seeds, x, PRECISION) for x in (sigma_w, bias, factor)))
         networks = draw(jnp.arange(seeds), scales, 64, 200, 3, 10, "gaussian")
-        image = np.float32(factor) * batches.train_inputs[:1]
-        found = jax.vmap(lambda network, x=image, f=phi: logits(f, network, x)[0])(networks)
+        image, s = batches.train_inputs[:1], jnp.float32(factor)
+        found = jax.vmap(lambda network, f=phi, s=s, x=image: logits(f, network, s, x)[0])(networks)
         variances = np.mean(np.asarray(found, float) ** 2, axis=1)
         assert abs(variances.mean() - 1) < 4 * variances.std(ddof=1) / np.sqrt(seeds)
 
 
 def test_a_loss_far_above_guessing_has_diverged(batches):
     grid = TrainingGrid(spec(axes={"a": 1.0, "bias_variance": 0.01}, seeds=1))
-    unit = Unit(grid, grid.networks)
-    unit.advance(batches)
-    huge = 1e4 * DIVERGED * unit._weights.last
-    unit._weights = dataclasses.replace(unit._weights, last=huge)
-    unit.advance(batches)
-    assert unit.finished
-    assert unit.diverged == 1
+    group = Group(grid, grid.networks)
+    group.advance(batches)
+    huge = 1e4 * DIVERGED * group._weights.last
+    group._weights = dataclasses.replace(group._weights, last=huge)
+    group.advance(batches)
+    assert group.finished
+    assert group.diverged == 1
+
+
+def test_weights_that_the_last_step_broke_have_no_accuracy(batches):
+    """The loss is that before the steps; logits that are not finite say what became of them."""
+    scales = Scales(one(1.0), one(0.1), one(1.0))
+    networks = draw(jnp.asarray([0]), scales, 64, 10, 2, 10, "gaussian")
+    broken = dataclasses.replace(networks, last_biases=networks.last_biases.at[0, 3].set(jnp.inf))
+    for weights, known in ((networks, True), (broken, False)):
+        found = score(mf.activation("tanh"), weights, scales.inputs, batches, 1297)
+        assert np.isfinite(found.accuracy[0]) == known
+
+
+def test_weights_of_no_variance(tmp_path):
+    """With σw = 0 every layer is its biases; theory knows that network, and it has a scale."""
+    axes = {"weight_variance": [0.0, 1e-12], "sigma_b": 0.5}
+    dataset = trained(tmp_path, activations=["tanh"], on=None, axes=axes, epochs=1)
+    assert (dataset["status"] == Status.OK).all()
+    assert np.isfinite(dataset["loss"]).all()
+
+
+def test_one_hidden_layer_exported(tmp_path):
+    path = run_training(spec(depth=1, epochs=1), tmp_path)
+    dataset = mf.open_results(path)
+    assert (dataset["status"] == Status.OK).all()
+    lines = mf.export_results(path, "csv").read_text().splitlines()
+    assert len(lines) == 2 + dataset["loss"].size
+
+
+def test_several_devices_share_a_training(small, tmp_path):
+    """Two devices of a processor give what its threads do."""
+    code = (
+        "import jax\nfrom test_training import spec\nfrom meanfield.training import run_training\n"
+        f"assert jax.device_count() == 2\nrun_training(spec(), {str(tmp_path)!r})\n"
+    )
+    env = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    subprocess.run([sys.executable, "-c", code], env=env, cwd=Path(__file__).parent, check=True)
+    dataset = mf.open_results(tmp_path / "small.zarr")
+    np.testing.assert_allclose(dataset["loss"], small[0]["loss"], rtol=1e-5)
 
 
 MISTAKES = {
@@ -412,7 +501,7 @@ MISTAKES = {
     "a depth that is no number": ({"depth": "deep"}, "depth = 'deep' is not legal"),
     "a depth that is no whole number": ({"depth": 2.5}, "depth = 2.5 is not legal"),
     "a depth twice": ({"depth": [2, 2]}, "depth = \\[2, 2\\] must differ"),
-    "no depth at all": ({"depth": []}, "depth"),
+    "no depth at all": ({"depth": []}, r"depth = \[\] is not legal; it must not be empty"),
     "no width": ({"width": 0}, "width = 0 is not legal"),
     "an unknown ensemble": ({"ensemble": "uniform"}, "ensemble = 'uniform' is not legal"),
     "an ensemble twice": ({"ensemble": ["gaussian"] * 2}, "must differ from each other"),
@@ -420,7 +509,12 @@ MISTAKES = {
     "a rate that is none": ({"learning_rate": 0}, "learning_rate = 0 is not legal"),
     "an infinite rate": ({"learning_rate": float("inf")}, "learning_rate = inf is not legal"),
     "no seeds": ({"seeds": 0}, "seeds = 0 is not legal"),
-    "too much": ({"seeds": 100_000, "epochs": 100_000}, "at most 100000000 are possible"),
+    "too many networks": ({"seeds": 100_000}, "200000 networks; at most 100000 are possible"),
+    "too much": ({"seeds": 1000, "epochs": 100_000}, "at most 100000000 are possible"),
+    "a schedule that is too long": (
+        {"schedule": {"a": {"to": 2, "epochs": 80}}},
+        "schedule.a.epochs = 80 is not legal; there are epochs = 4",
+    ),
     "a key that is none": ({"dept": 3}, "dept is not a known key; did you mean depth?"),
     "a schedule of no axis": (
         {"schedule": {"b": {"to": 2, "epochs": 3}}},

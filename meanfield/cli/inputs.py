@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from meanfield.errors import MeanFieldError
@@ -9,6 +10,7 @@ from meanfield.errors import MeanFieldError
 if TYPE_CHECKING:
     from meanfield.activations import Activation
     from meanfield.layers import Dense
+    from meanfield.sweep.config import GridSpec
 
 
 def load_activation(name: str, params: list[str] | None) -> "Activation":
@@ -81,3 +83,25 @@ def fixed_variance(layer: "Dense") -> float:
             f"{layer.sigma_w:g}, sigma_b = {layer.sigma_b:g} ({status.message})"
         )
     return float(state.q)
+
+
+def check_use(spec: "GridSpec", known: set[str], checks: Iterable[str] = ()) -> None:
+    """Raise `MeanFieldError` where checks, or figures of a config, need what it does not have.
+
+    `known` are the names of its variables and coordinates.
+    """
+    from meanfield.plots import figures
+    from meanfield.studies import checks as all_checks
+
+    try:
+        needs = [(f"check {name}", all_checks[name].needs) for name in checks]
+        drawn = [figures[name] for name in spec.figures]
+    except MeanFieldError as error:
+        raise MeanFieldError(f"{spec.name}.toml: {error}") from error
+    needs += [(f"figure {f.name}", f.needs) for f in drawn if f.data is None]
+    for what, names in needs:
+        missing = [name for name in names if name not in known]
+        if missing:
+            raise MeanFieldError(
+                f"{spec.name}.toml: {what} needs {', '.join(missing)} among axes and observables"
+            )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from meanfield.cli.inputs import check_use
 from meanfield.cli.options import JsonOption, OutOption, OverwriteOption, StoreArgument
 from meanfield.cli.output import emit, progress
 from meanfield.cli.stopping import stoppable
@@ -88,10 +89,10 @@ def run(spec: "SweepSpec", out: Path, **options: Any) -> Path:
     """
     from meanfield.sweep import run_sweep
     from meanfield.sweep.engine import Progress
-    from meanfield.sweep.grid import Grid
+    from meanfield.sweep.grid import STATE, Grid
     from meanfield.sweep.store import Store
 
-    _check_use(spec)
+    check_use(spec, {*spec.axes, *spec.observables, *STATE, "activation", "status"}, spec.checks)
     grid = Grid(spec)
     print(
         f"{spec.name}: {grid.size} points, {len(grid.layout.variables)} variables, "
@@ -151,28 +152,6 @@ def _size(count: float) -> str:
             return f"{count:.3g} {unit}"
         count /= 1000
     return f"{count:.3g} TB"
-
-
-def _check_use(spec: "SweepSpec") -> None:
-    """Raise `MeanFieldError` where a check or a figure of a sweep needs what it does not have."""
-    from meanfield.errors import MeanFieldError
-    from meanfield.plots import figures
-    from meanfield.studies import checks
-    from meanfield.sweep.grid import STATE
-
-    try:
-        needs = [(f"check {n}", checks[n].needs) for n in spec.checks]
-        drawn = [figures[n] for n in spec.figures]
-    except MeanFieldError as error:
-        raise MeanFieldError(f"{spec.name}.toml: {error}") from error
-    needs += [(f"figure {f.name}", f.needs) for f in drawn if f.data is None]
-    known = {*spec.axes, *spec.observables, *STATE, "activation", "status"}
-    for what, names in needs:
-        missing = [name for name in names if name not in known]
-        if missing:
-            raise MeanFieldError(
-                f"{spec.name}.toml: {what} needs {', '.join(missing)} among axes and observables"
-            )
 
 
 def status(store: StoreArgument, as_json: JsonOption = False) -> None:

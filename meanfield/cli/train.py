@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from meanfield.cli.inputs import check_use
 from meanfield.cli.options import FolderOption, OutOption, OverwriteOption
 from meanfield.cli.output import progress
 from meanfield.cli.stopping import stoppable
@@ -38,17 +39,12 @@ def run(
 
     Ends the program where it was asked to stop.
     """
-    from meanfield.errors import MeanFieldError
-    from meanfield.plots import figures
     from meanfield.sweep import open_results
+    from meanfield.sweep.store import Store
     from meanfield.training import run_training
     from meanfield.training.engine import Progress
 
-    for name in spec.figures:
-        try:
-            figures[name]
-        except MeanFieldError as error:
-            raise MeanFieldError(f"{spec.name}.toml: {error}") from error
+    check_use(spec, spec.variables)
     print(f"{spec.name}: {spec.networks} networks, {spec.epochs} epochs", file=sys.stderr)
     with stoppable("epoch") as stop, progress(spec.title or spec.name, "epochs") as report:
 
@@ -56,7 +52,7 @@ def run(
             report(state.done, state.total, "", f"{state.diverged} diverged" * bool(state.diverged))
 
         path = run_training(spec, out, show, folder=folder, overwrite=overwrite, stop=stop)
-    if stop():
+    if not Store(path, "r").finished().all():
         print(
             f"stopped: what was trained is in {path}; the same command goes on from there",
             file=sys.stderr,
@@ -74,21 +70,21 @@ def _summarise(dataset: "xr.Dataset") -> None:
         here = last["status"] == status
         count = int(here.sum())
         if count:
-            first = "" if status == Status.OK else f"; the first at {_where(here)}"
+            first = "" if status == Status.OK else f"; the first{_where(here)}"
             word = "trained" if status == Status.OK else f"{status.name}: {status.message}"
             print(f"{count} network{'s' * (count > 1)} {word}{first}")
-    accuracy = last["accuracy"].mean("seed")
+    accuracy = last["accuracy"].mean("seed", skipna=False)
     if bool(accuracy.notnull().any()):
         best = accuracy == accuracy.max()
         shown = f"{100 * float(accuracy.max()):.1f} %"
-        print(f"best after {int(last['epoch'])} epochs: {shown} of the test set, at {_where(best)}")
+        print(f"best after {int(last['epoch'])} epochs: {shown} of the test set{_where(best)}")
 
 
 def _where(mask: "xr.DataArray") -> str:
     """Return where a mask is first true."""
-    places = [index[0] for index in mask.values.nonzero()]
-    values = ((dim, mask[dim].values[i]) for dim, i in zip(mask.dims, places, strict=True))
-    return ", ".join(
-        f"{dim} = {value:g}" if hasattr(value, "dtype") else f"{dim} = {value}"
-        for dim, value in values
-    )
+    import numpy as np
+
+    places = zip(mask.dims, np.argwhere(mask.values)[0], strict=True)
+    values = ((dim, mask[dim].values[place]) for dim, place in places)
+    words = [f"{k} = {v if isinstance(v, str) else format(v, 'g')}" for k, v in values]
+    return f" at {', '.join(words)}" if words else ""

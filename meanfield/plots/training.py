@@ -9,6 +9,7 @@ References
 """
 
 import itertools
+import string
 from typing import Any
 
 import matplotlib as mpl
@@ -19,6 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import NullFormatter
 
+from meanfield.errors import MeanFieldError
 from meanfield.plots import style
 from meanfield.plots.base import figure
 from meanfield.plots.schoenholz2017 import TRAINABLE
@@ -39,6 +41,23 @@ def _mean(dataset: xr.Dataset) -> xr.DataArray:
     return accuracy.mean("seed", skipna=False) if "seed" in accuracy.dims else accuracy
 
 
+def _arranged(dataset: xr.Dataset, name: str, *dims: str) -> xr.Dataset:
+    """Return a dataset with some dimensions and a seed alone; those with one value may be missing.
+
+    Raises `MeanFieldError` where there are others of more values.
+    """
+    scalar = [dim for dim in dims if dim not in dataset.dims]
+    dataset = dataset.expand_dims(scalar)
+    others = [str(dim) for dim in dataset["accuracy"].dims if dim not in (*dims, "seed")]
+    several = [dim for dim in others if dataset.sizes[dim] > 1]
+    if several:
+        raise MeanFieldError(
+            f"figure {name!r} shows one {several[0]}, and there are {dataset.sizes[several[0]]}; "
+            f"select one of them: dataset.sel({several[0]}=...)"
+        )
+    return dataset.squeeze(others)
+
+
 def _stages(epochs: np.ndarray) -> np.ndarray:
     wanted = epochs[-1] / float(LONGER) ** np.arange(STAGES)[::-1]
     return np.unique([epochs[np.abs(epochs - max(1.0, stage)).argmin()] for stage in wanted])
@@ -57,7 +76,8 @@ def heat_maps(dataset: xr.Dataset) -> Figure:
     The darkest colour is `SPAN` per cent or more below the best of its map. Frames mark the best a
     of each σb², which grows downwards.
     """
-    accuracy = _mean(dataset)
+    scalar = [dim for dim in ("a", "bias_variance") if dim not in dataset.dims]
+    accuracy = _mean(dataset.expand_dims(scalar))
     shown = [str(dim) for dim in accuracy.dims if dim not in ("a", "bias_variance", "epoch")]
     kinds = [
         dict(zip(shown, values, strict=True))
@@ -122,14 +142,18 @@ def _heat_map(ax: Axes, accuracy: xr.DataArray) -> None:
 )
 def decreasing(dataset: xr.Dataset) -> Figure:
     """Draw what is classified wrongly by epoch, for every a and for the largest that decreases."""
+    dataset = _arranged(dataset, "murray2021-8", "bias_variance", "a", "protocol", "epoch")
+    if "scheduled" not in dataset["protocol"]:
+        raise MeanFieldError("figure 'murray2021-8' shows a schedule, which the dataset lacks")
     error, epochs = 100 - _mean(dataset), dataset["epoch"]
-    biases = np.atleast_1d(dataset["bias_variance"].values)
+    biases = dataset["bias_variance"].values
     fig = style.canvas(style.WIDE, 3.1)
     panels = fig.subplots(1, len(biases), sharey=True, squeeze=False)[0]
     a = dataset["a"].values
-    for letter, ax, bias in zip("abcdefgh", panels, biases, strict=False):
-        here = error.sel(bias_variance=bias) if "bias_variance" in error.dims else error
-        for value, color, dashes in zip(a, style.shades(a.size), style.STYLES, strict=False):
+    for letter, ax, bias in zip(string.ascii_lowercase, panels, biases, strict=False):
+        here = error.sel(bias_variance=bias)
+        looks = zip(a, style.shades(a.size), itertools.cycle(style.STYLES), strict=False)
+        for value, color, dashes in looks:
             curve = here.sel(a=value, protocol="fixed")
             label = rf"$a={style.number(float(value))}$"
             ax.semilogy(epochs, curve, color=color, linestyle=dashes, label=label)
@@ -154,6 +178,7 @@ def decreasing(dataset: xr.Dataset) -> Figure:
 )
 def trainable_depth(dataset: xr.Dataset) -> Figure:
     """Draw the accuracy at the end of training over σw² and depth, under the line 6 ξ_c."""
+    dataset = _arranged(dataset, "schoenholz2017-5", "depth", "weight_variance", "epoch")
     weight, depth = dataset["weight_variance"].values, dataset["depth"].values
     accuracy = _mean(dataset).isel(epoch=-1).transpose("depth", "weight_variance")
     fig = style.canvas(style.NARROW + 0.6, 3.5)

@@ -36,7 +36,10 @@ MAX_POINTS = 100_000
 FOLDER = "folder"
 # What of the shipped configs is no sweep begins so.
 TRAINING = "train_"
+# Of these keys a training has at least one, a sweep none.
+TRAINING_KEYS = frozenset({"data", "depth", "width", "epochs", "learning_rate", "seeds"})
 
+Ensemble = Literal["gaussian", "orthogonal"]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 
 
@@ -249,7 +252,7 @@ def training_names() -> list[str]:
 
 def is_training(table: dict[str, Any]) -> bool:
     """Return whether the table of a config is that of a training, not of a sweep."""
-    return "data" in table
+    return not TRAINING_KEYS.isdisjoint(table)
 
 
 def read_table(source: str | Path) -> tuple[dict[str, Any], Path]:

@@ -16,14 +16,14 @@ all activations share.
 
 import math
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from pydantic import field_validator, model_validator
 
 from meanfield.errors import MeanFieldError
 from meanfield.method import Method
 from meanfield.observables import observables
-from meanfield.sweep.config import GridSpec, is_training, read_table, validated
+from meanfield.sweep.config import Ensemble, GridSpec, is_training, read_table, validated
 
 # A grid that no disk holds is a slip of the pen.
 MAX_GRID = 10**12
@@ -33,7 +33,7 @@ class SweepSpec(GridSpec):
     """A whole sweep."""
 
     what: ClassVar[str] = "sweep"
-    ensemble: Literal["gaussian", "orthogonal"] = "gaussian"
+    ensemble: Ensemble = "gaussian"
     method: Method = "auto"
     observables: tuple[str, ...] = ()
     checks: tuple[str, ...] = ()

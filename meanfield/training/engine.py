@@ -1,9 +1,11 @@
-"""From a training's spec to its store: networks side by side, each written as it is finished.
+"""From a training's spec to its store: networks side by side, each written as it ends.
 
 A processor trains one network on each thread, whose weights stay in its caches; an accelerator as
 many at once, under `vmap`, as a part of its memory holds. Networks in training are kept on disk
 from time to time and when a stop is asked for: a training that was interrupted, or killed, goes on
-from there, to the same numbers. What an epoch does depends on seed and number of the epoch alone.
+from there. What an epoch does depends on seed and number of the epoch alone, so that the numbers
+are the same: to the last bit on a processor, within the rounding of float32 on an accelerator,
+where other networks may then share an array.
 """
 
 import dataclasses
@@ -34,16 +36,15 @@ from meanfield.sweep.store import (
     resume_store,
 )
 from meanfield.training import checkpoint
-from meanfield.training.checkpoint import Checkpoint
 from meanfield.training.data import Images, load_images
-from meanfield.training.descent import Batches
+from meanfield.training.descent import Samples
 from meanfield.training.grid import SCORES, Network, TrainingGrid
+from meanfield.training.group import Group
 from meanfield.training.network import unit_inputs
 from meanfield.training.spec import TrainingSpec
-from meanfield.training.unit import Unit
 
-# Seconds between two checkpoints of a network.
-CHECKPOINT = 30.0
+# Seconds between two checkpoints of a network; and so many times what one takes to write.
+CHECKPOINT, RARELY = 30.0, 20
 BYTES = 4
 # Weights, their slopes, and what comes between.
 COPIES = 4
@@ -121,36 +122,52 @@ def _train(
     progress: Callable[[Progress], None],
     stop: Callable[[], bool],
 ) -> None:
+    networks, epochs = grid.networks, grid.spec.epochs
     finished = store.finished(mend=True)
-    starts: dict[Network, Checkpoint | None] = {}
-    for network in grid.networks:
+    for network in networks:
         if finished[network.number]:
-            continue
-        status = grid.status(network)
-        if status == Status.OK:
-            starts[network] = checkpoint.read(store.path, network.number)
-        else:
-            _write(store, network, _without(status, grid.spec.epochs))
-    epochs = grid.spec.epochs
-    behind = {network: epochs - (start.epoch if start else 0) for network, start in starts.items()}
-    diverged = sum(_has_diverged(store, number) for number in np.flatnonzero(finished).tolist())
-    total = epochs * len(grid.networks)
-    progress(Progress(total - sum(behind.values()), total, diverged))
-    saved: dict[Unit, float] = {}
-    places = _places(images)
-    for unit in _side_by_side(_units(grid, places[0], starts), places, stop):
-        behind |= unit.behind()
-        for network, values in unit.ended():
+            checkpoint.remove(store.path, network.number)
+        elif (status := grid.status(network)) != Status.OK:
+            _write(store, network, _without(status, epochs))
+            finished[network.number] = True
+    done = np.flatnonzero(finished).tolist()
+    diverged = sum(_has_diverged(store, number) for number in done)
+    # How far each network is that is left: -1 where it is not drawn yet.
+    reached = {
+        network: start.epoch if (start := checkpoint.read(store.path, network.number)) else -1
+        for network in networks
+        if not finished[network.number]
+    }
+    behind = {network: epochs - max(epoch, 0) for network, epoch in reached.items()}
+    due: dict[Group, float] = {}
+
+    def tell() -> None:
+        total = epochs * len(networks)
+        progress(Progress(total - sum(behind.values()), total, diverged))
+
+    def after_epoch(group: Group) -> bool:
+        """Keep what an epoch has given; return whether to go on."""
+        nonlocal diverged
+        behind.update(group.behind())
+        for network, values in group.ended():
             _write(store, network, values)
             checkpoint.remove(store.path, network.number)
             diverged += int(values["status"][-1] == Status.TRAINING_DIVERGES)
-        if not unit.finished and (
-            stop() or time.monotonic() > saved.setdefault(unit, time.monotonic()) + CHECKPOINT
-        ):
-            for network, state in unit.checkpoints():
+        stopping = stop()
+        if group.finished:
+            due.pop(group, None)
+        elif stopping or time.monotonic() > due.setdefault(group, time.monotonic() + CHECKPOINT):
+            began = time.monotonic()
+            for network, state in group.checkpoints():
                 checkpoint.save(store.path, network.number, state)
-            saved[unit] = time.monotonic()
-        progress(Progress(total - sum(behind.values()), total, diverged))
+            taken = time.monotonic() - began
+            due[group] = time.monotonic() + max(CHECKPOINT, RARELY * taken)
+        tell()
+        return not stopping
+
+    tell()
+    places = places_of(images)
+    _side_by_side(_groups(store, grid, places[0], reached), places, after_epoch)
 
 
 def _write(store: Store, network: Network, values: dict[str, np.ndarray]) -> None:
@@ -164,42 +181,43 @@ def _without(status: Status, epochs: int) -> dict[str, np.ndarray]:
 
 
 def _side_by_side(
-    units: Iterator[Unit], places: list[Batches], stop: Callable[[], bool]
-) -> Iterator[Unit]:
-    """Train units where images lie, one at each place; yield each after every one of its epochs.
+    groups: Iterator[Group], places: list[Samples], after_epoch: Callable[[Group], bool]
+) -> None:
+    """Train groups where samples lie, one at each place, until `after_epoch` says not to go on.
 
-    A kernel that is new runs alone: XLA must not write one into the compilation cache while another
-    runs.
+    A program that is new on its device runs alone: XLA must not write one into the compilation
+    cache while another runs.
     """
     compiled: set[Hashable] = set()
-    running: dict[Future[None], tuple[Unit, Batches]] = {}
+    running: dict[Future[None], tuple[Group, Samples]] = {}
 
-    def begin(unit: Unit, place: Batches) -> None:
-        kernel = unit.kernel
-        if kernel not in compiled:
+    def begin(group: Group, place: Samples) -> None:
+        program = group.program, place.train_inputs.device
+        if program not in compiled:
             wait(running)
-        future = pool.submit(unit.advance, place)
-        running[future] = unit, place
-        if kernel not in compiled:
+        future = pool.submit(group.advance, place)
+        running[future] = group, place
+        if program not in compiled:
             wait([future])
-            compiled.add(kernel)
+            compiled.add(program)
 
     with ThreadPoolExecutor(len(places)) as pool:
-        for place, unit in zip(places, units, strict=False):
-            begin(unit, place)
+        for place, group in zip(places, groups, strict=False):
+            begin(group, place)
+        going_on = True
         while running:
             for future in wait(running, return_when=FIRST_COMPLETED).done:
-                unit, place = running.pop(future)
+                group, place = running.pop(future)
                 future.result()
-                yield unit
-                following = unit if not unit.finished else next(units, None)
-                if following is not None and not stop():
+                going_on &= after_epoch(group)
+                following = next(groups, None) if group.finished and going_on else group
+                if going_on and following is not None:
                     begin(following, place)
 
 
-def _places(images: Images) -> list[Batches]:
+def places_of(images: Images) -> list[Samples]:
     """Return the images on every device, on a processor once for each of its threads."""
-    batches = Batches(
+    batches = Samples(
         jnp.asarray(unit_inputs(images.train_pixels)),
         jnp.asarray(images.train_labels),
         jnp.asarray(unit_inputs(images.test_pixels)),
@@ -209,31 +227,29 @@ def _places(images: Images) -> list[Batches]:
     return here * devices.threads() if devices.lanes() is None else here
 
 
-def _units(
-    grid: TrainingGrid, images: Batches, starts: dict[Network, Checkpoint | None]
-) -> Iterator[Unit]:
-    """Yield networks that share their kernels, as many at a time as fit."""
+def _groups(
+    store: Store, grid: TrainingGrid, samples: Samples, reached: dict[Network, int]
+) -> Iterator[Group]:
+    """Yield networks that share their programs, as many at a time as fit; the farthest first."""
 
     def alike(network: Network) -> tuple[Any, ...]:
-        start = starts[network]
-        epoch = start.epoch if start else -1
-        return network.depth, network.activation, network.ensemble, -epoch
+        return network.depth, network.activation, network.ensemble, -reached[network]
 
-    for _, group in itertools.groupby(sorted(starts, key=alike), key=alike):
-        networks = list(group)
-        size = _together(grid, networks[0].depth, images)
+    for (depth, *_, undrawn), some in itertools.groupby(sorted(reached, key=alike), key=alike):
+        networks = list(some)
+        size = together(grid, depth, samples)
         for first in range(0, len(networks), size):
             few = networks[first : first + size]
-            given = [start for network in few if (start := starts[network])]
-            yield Unit(grid, few, given)
+            start = [] if undrawn > 0 else [checkpoint.read(store.path, n.number) for n in few]
+            yield Group(grid, few, [one for one in start if one])
 
 
-def _together(grid: TrainingGrid, depth: int, images: Batches) -> int:
+def together(grid: TrainingGrid, depth: int, samples: Samples) -> int:
     """Return how many networks of a depth are trained as one array."""
     lanes = devices.lanes()
     if lanes is None:
         return 1
-    width, (tested, inputs) = grid.spec.width, images.test_inputs.shape
+    width, (tested, inputs) = grid.spec.width, samples.test_inputs.shape
     numbers = width * (inputs + depth * width + 2 * depth * grid.spec.batch + tested)
     memory = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit", 0)
     return max(1, min(lanes, int(devices.SHARE * memory / (BYTES * COPIES * numbers))))

@@ -5,23 +5,27 @@ A store has one chunk for each network: what it did before the first epoch and a
 
 import dataclasses
 import itertools
-import math
 from typing import Any
 
 import numpy as np
 
 from meanfield.activations import Activation
+from meanfield.depth import depth_scales
 from meanfield.errors import Status
-from meanfield.sweep.grid import Grid, attributes
+from meanfield.layers import Dense
+from meanfield.sweep.config import BIAS_AXES, WEIGHT_AXES
+from meanfield.sweep.grid import STATE, Grid, attributes
+from meanfield.sweep.points import activation_of
 from meanfield.sweep.store import Layout
 from meanfield.training.spec import Ensemble, Protocol, TrainingSpec
 
 SCORES = {
-    "loss": ("loss", "mean cross entropy of the training set"),
+    "loss": ("loss", "mean cross entropy of an epoch's batches, of all images before the first"),
     "accuracy": ("accuracy", "part of the test set that is classified rightly"),
 }
-# What theory says of a network, beside its axes.
-THEORY = ("q", "sigma_w", "sigma_b", "xi_c")
+DEPTH = {"xi_c": ("ξ_c", "depth scale of correlations")}
+# The factor s of `meanfield.training.network`.
+INPUTS = "inputs"
 Values = dict[str, np.ndarray]
 
 
@@ -60,26 +64,27 @@ class TrainingGrid:
         self.dims = (*self._theory.dims, *self._lists, "epoch")
         lengths = [len(self.kinds[name][2]) for name in self._lists]
         self.shape = (*self._theory.shape, *lengths, spec.epochs + 1)
-        self.points, self.known = self._solved()
+        self.known = [self._solved(index) for index in range(len(spec.activations))]
 
-    def _solved(self) -> tuple[list[Values], list[Values]]:
-        """Return, by activation, the points of the axes and what theory says of them."""
-        points, known = [], []
-        for index in range(len(self.spec.activations)):
-            whole = [slice(0, len(self.spec.values(name))) for name in self._theory.axes]
-            lead = [slice(index, index + 1)] if self._theory.has_activation_dim else []
-            at = self._theory.points(index, (*lead, *whole))
-            found = self._theory.evaluate((*lead, *whole))
-            points.append(at)
-            known.append(at | {name: value.ravel() for name, value in found.items()})
-        for values in known:
-            for deviation, variance in (
-                ("sigma_w", "weight_variance"),
-                ("sigma_b", "bias_variance"),
-            ):
-                if variance in values:
-                    values[deviation] = np.sqrt(values[variance])
-        return points, known
+    def _solved(self, index: int) -> Values:
+        """Return the points of the axes of an activation, and what theory says of them."""
+        whole = [slice(0, len(self.spec.values(name))) for name in self._theory.axes]
+        lead = [slice(index, index + 1)] if self._theory.has_activation_dim else []
+        points = self._theory.points(index, (*lead, *whole))
+        found = self._theory.evaluate((*lead, *whole))
+        known = points | {name: value.ravel() for name, value in found.items()}
+        good = np.flatnonzero(known["status"] == Status.OK)
+        at = {name: value[good] for name, value in points.items()}
+        phi = activation_of(self._theory.spec, index, at)
+        for name in (INPUTS, *DEPTH):
+            known[name] = np.full(known["status"].shape, np.nan)
+        # (q* - σb²)/σw² would cancel where biases are all there is.
+        known[INPUTS][good] = np.sqrt(Dense(phi, 1.0, 0.0).variance(known["q"][good]))
+        known["status"][known[INPUTS] == 0] = Status.NO_SOLUTION
+        if not self.spec.on:
+            sigma_w, sigma_b = _deviation(known, *WEIGHT_AXES), _deviation(known, *BIAS_AXES)
+            known["xi_c"][good] = depth_scales(Dense(phi, sigma_w[good], sigma_b[good])).xi_c
+        return known
 
     @property
     def networks(self) -> list[Network]:
@@ -94,25 +99,20 @@ class TrainingGrid:
         return Status(int(self.known[network.activation]["status"][network.point]))
 
     def scales(self, network: Network) -> tuple[float, float, float]:
-        """Return σw, σb, and the factor s of `meanfield.training.network` of a network."""
-        values = self.known[network.activation]
-        q, sigma_w, sigma_b = (
-            float(values[name][network.point]) for name in ("q", "sigma_w", "sigma_b")
-        )
-        return sigma_w, sigma_b, math.sqrt(max(q - sigma_b**2, 0.0)) / sigma_w
+        """Return σw, σb, and s of `meanfield.training.network` of a network."""
+        known = self.known[network.activation]
+        values = (_deviation(known, *WEIGHT_AXES), _deviation(known, *BIAS_AXES), known[INPUTS])
+        sigma_w, sigma_b, factor = (float(value[network.point]) for value in values)
+        return sigma_w, sigma_b, factor
 
     def activation(self, network: Network, epoch: int) -> Activation:
         """Return the activation of a network in an epoch, from 1; in epoch 0 nothing has moved."""
-        spec = self.spec.activations[network.activation]
-        params = {
-            name: float(values[network.point])
-            for name, values in self.points[network.activation].items()
-            if name in spec.parameters()
-        }
+        known = self.known[network.activation]
+        params = {name: float(values[network.point]) for name, values in known.items()}
         if network.protocol == "scheduled" and epoch > 0:
             for name, ramp in self.spec.schedule.items():
                 params[name] = float(ramp.values(params[name], self.spec.epochs)[epoch - 1])
-        return spec.make(**params)
+        return activation_of(self._theory.spec, network.activation, params)
 
     @property
     def layout(self) -> Layout:
@@ -133,15 +133,17 @@ class TrainingGrid:
                 array if listed else array.reshape(()),
                 attributes(symbol, words),
             )
-        described = self._theory.variables()
-        for name in THEORY:
-            if name in described:
+        described = {name: STATE[name] for name in ("q", "sigma_w", "sigma_b")}
+        described |= {} if self.spec.on else DEPTH
+        for name, words in described.items():
+            if name not in coords:
                 values = np.array([known[name] for known in self.known])
-                coords[name] = (
-                    self._theory.dims,
-                    values.reshape(self._theory.shape),
-                    described[name],
-                )
+                dims, shape = self._theory.dims, self._theory.shape
+                coords[name] = dims, values.reshape(shape), attributes(*words)
         epochs = np.arange(self.spec.epochs + 1)
         coords["epoch"] = (("epoch",), epochs, attributes("epoch", "epochs of training"))
         return coords
+
+
+def _deviation(values: Values, deviation: str, variance: str) -> np.ndarray:
+    return np.sqrt(values[variance]) if variance in values else values[deviation]

@@ -2,12 +2,12 @@
 
 Of an image x the pre-activations of L hidden layers, and the logits y of the classes, are
 
-    h¹ = W¹ s x + b¹,    h^{l+1} = W^{l+1} φ(h^l) + b^{l+1},    y = U φ(h^L)/s + v.
+    h¹ = s W¹ x + b¹,    h^{l+1} = W^{l+1} φ(h^l) + b^{l+1},    y = U φ(h^L)/s + v.
 
 Weights W have the variance σw²/N_in each, or are σw times matrices of orthonormal rows or columns
-(`meanfield.init`), and biases the variance σb². An image is divided by √(|x|²/N_0), and
+(`meanfield.init`), and biases the variance σb². Images have |x|²/N_0 = 1, and
 
-    s² = (q* - σb²)/σw² = E φ(√q* z)²,                                          (*)
+    s² = E φ(√q* z)² = (q* - σb²)/σw²,                                          (*)
 
 so that h¹ has the variance q* for every image: the network begins at its fixed point. (The code
 of [1] multiplies pixels by √q* instead, which leaves other variances to the first layers.) U/s is
@@ -23,6 +23,7 @@ References
 """
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -60,6 +61,11 @@ class Scales:
     inputs: Array
 
 
+def random_streams(seed: Array) -> Any:
+    """Return two keys of a seed: one for weights and biases, one for the order of images."""
+    return jax.random.split(jax.random.key(seed))
+
+
 @functools.partial(jax.jit, static_argnames=("inputs", "width", "depth", "classes", "ensemble"))
 def draw(
     seeds: Array,
@@ -70,12 +76,15 @@ def draw(
     classes: int,
     ensemble: Distribution,
 ) -> Weights:
-    """Return networks, one a row for each seed, as they are initialised."""
+    """Return networks as they are initialised, float32, one a row for each seed and scale.
+
+    `inputs` is N_0, `depth` L ≥ 1.
+    """
     kernel = weights(1.0, ensemble)
 
     def one(network: tuple[Array, Scales]) -> Weights:
         seed, scales = network
-        keys = jax.random.split(jax.random.key(seed), depth + 2)
+        keys = jax.random.split(random_streams(seed)[0], depth + 2)
 
         def drawn(key: Array, scale: Array, rows: int, columns: int) -> Array:
             return (scale * kernel(key, (rows, columns))).astype(PRECISION)
@@ -93,15 +102,18 @@ def draw(
     return jax.lax.map(one, (seeds, scales))
 
 
-def logits(phi: Activation, network: Weights, inputs: Array) -> Array:
-    """Return the last pre-activations (images, classes) of rows of scaled pixels."""
+def logits(phi: Activation, network: Weights, scale: Array, inputs: Array) -> Array:
+    """Return y (images, classes) of images x (images, N_0), float32; `scale` is s.
+
+    NaN or infinite where numbers overflow. Differentiable in the weights.
+    """
 
     def layer(h: Array, kernel_and_biases: tuple[Array, Array]) -> tuple[Array, None]:
         kernel, biases = kernel_and_biases
         # An activation of a user may hold numbers in double precision.
         return phi(h).astype(PRECISION) @ kernel + biases, None
 
-    h = inputs @ network.first + network.biases[0]
+    h = scale * (inputs @ network.first) + network.biases[0]
     h, _ = jax.lax.scan(layer, h, (network.hidden, network.biases[1:]))
     return phi(h).astype(PRECISION) @ network.last + network.last_biases
 

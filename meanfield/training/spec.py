@@ -24,6 +24,7 @@ schedule its parameter is a + (to - a)(i - 1)/(n - 1), and after them `to`.
 """
 
 import difflib
+import math
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -32,6 +33,7 @@ from pydantic import BaseModel, Discriminator, Field, Tag, field_validator, mode
 
 from meanfield.errors import MeanFieldError
 from meanfield.sweep.config import (
+    Ensemble,
     GridSpec,
     Number,
     Range,
@@ -40,11 +42,11 @@ from meanfield.sweep.config import (
     read_table,
     validated,
 )
-from meanfield.sweep.spec import SweepSpec, load_config
+from meanfield.sweep.spec import SweepSpec, spec_of
 from meanfield.training.data import sources
 
 # More of something is a slip of the pen.
-MOST = 100_000
+MAX_COUNT = 100_000
 MAX_SCORES = 10**8
 Protocol = Literal["fixed", "scheduled"]
 
@@ -53,12 +55,11 @@ def _kind(value: Any) -> str:
     return "list" if isinstance(value, list | tuple) else "one"
 
 
-Count = Annotated[int, Field(ge=1, le=MOST, strict=True)]
+Count = Annotated[int, Field(ge=1, le=MAX_COUNT, strict=True)]
 Depths = Annotated[
     Annotated[tuple[Count, ...], Tag("list"), Field(min_length=1)] | Annotated[Count, Tag("one")],
     Discriminator(_kind),
 ]
-Ensemble = Literal["gaussian", "orthogonal"]
 Ensembles = Annotated[
     Annotated[tuple[Ensemble, ...], Tag("list"), Field(min_length=1)]
     | Annotated[Ensemble, Tag("one")],
@@ -70,7 +71,7 @@ class Ramp(Strict):
     """Where a parameter goes to, and in how many epochs."""
 
     to: Number
-    epochs: Annotated[int, Field(ge=2, le=MOST, strict=True)]
+    epochs: Annotated[int, Field(ge=2, le=MAX_COUNT, strict=True)]
 
     def values(self, start: float, epochs: int) -> np.ndarray:
         """Return the parameter in each of so many epochs."""
@@ -105,6 +106,8 @@ class TrainingSpec(GridSpec):
                 raise ValueError(f"{name} = {list(values)} must differ from each other")
         for name in self.schedule:
             self._check_schedule(name)
+        if self.networks > MAX_COUNT:
+            raise ValueError(f"{self.networks} networks; at most {MAX_COUNT} are possible")
         scores = self.networks * (self.epochs + 1)
         if scores > MAX_SCORES:
             raise ValueError(f"{scores} epochs of all networks; at most {MAX_SCORES} are possible")
@@ -116,6 +119,11 @@ class TrainingSpec(GridSpec):
             known = ", ".join(self.parameter_axes) or "there are none"
             hint = f"did you mean {near[0]}?" if near else f"legal: {known}"
             raise ValueError(f"schedule.{name} is no axis of a parameter; {hint}")
+        if self.schedule[name].epochs > self.epochs:
+            raise ValueError(
+                f"schedule.{name}.epochs = {self.schedule[name].epochs} is not legal; "
+                f"there are epochs = {self.epochs}"
+            )
         for spec in self.activations:
             _, words, check = spec.parameters()[name]
             if not np.all(check(np.asarray(self.schedule[name].to))):
@@ -143,19 +151,25 @@ class TrainingSpec(GridSpec):
     def networks(self) -> int:
         """How many networks are trained."""
         kinds = len(self.activations) * len(self.depths) * len(self.ensembles) * len(self.protocols)
-        points = int(np.prod([len(self.values(axis)) for axis in self.axes]))
+        points = math.prod(len(self.values(axis)) for axis in self.axes)
         return kinds * points * self.seeds
 
     @property
+    def variables(self) -> set[str]:
+        """The names of all variables and coordinates of its dataset."""
+        theory = {"q", "sigma_w", "sigma_b"} | (set() if self.on else {"xi_c"})
+        kinds = {"activation", "depth", "ensemble", "protocol", "seed", "epoch"}
+        return {*self.axes, *theory, *kinds, "loss", "accuracy", "status"}
+
+    @property
     def theory(self) -> SweepSpec:
-        """The sweep over the same activations and axes, with the depth scale ξ_c off the edge."""
+        """The sweep over the same activations and axes."""
         return SweepSpec(
             name=self.name,
             activations=self.activations,
             axes=self.axes,
             on=self.on,
             method="quadrature",
-            observables=() if self.on else ("xi_c",),
         )
 
 
@@ -165,7 +179,7 @@ def load_training(source: str | Path) -> TrainingSpec:
     Raises `MeanFieldError` with every problem in it, each naming the field.
     """
     table, path = read_table(source)
-    if "observables" in table and not is_training(table):
+    if not is_training(table) and "observables" in table:
         raise MeanFieldError(f"{path.name} is a sweep; `meanfield sweep` runs it")
     return training_of(table, path.stem, path.parent)
 
@@ -180,5 +194,6 @@ def load_either(source: str | Path) -> SweepSpec | TrainingSpec:
 
     Raises `MeanFieldError` with every problem in it, each naming the field.
     """
-    table, _ = read_table(source)
-    return load_training(source) if is_training(table) else load_config(source)
+    table, path = read_table(source)
+    of = training_of if is_training(table) else spec_of
+    return of(table, path.stem, path.parent)

@@ -1,7 +1,8 @@
 """A few networks that are trained together, as one array of weights.
 
-They have one activation, but for its numbers, and one depth. A network whose loss is not finite,
-or far above that of guessing, has diverged: it is not trained on, and has no scores from there.
+They have one activation, but for its numbers, and one depth. A network whose loss or logits are not
+finite, or whose loss is far above that of guessing, has diverged: it is not trained on, and has no
+scores from there.
 """
 
 import math
@@ -15,15 +16,16 @@ import numpy as np
 from meanfield.activations import Activation
 from meanfield.errors import Status
 from meanfield.training.checkpoint import Checkpoint
-from meanfield.training.descent import Batches, Score, descend, score
+from meanfield.training.data import CLASSES
+from meanfield.training.descent import Samples, Score, descend, score
 from meanfield.training.grid import Network, TrainingGrid
 from meanfield.training.network import PRECISION, Scales, Weights, draw
 
 # A loss so many times that of guessing does not come back.
-DIVERGED = 100
+DIVERGED = 100 * math.log(CLASSES)
 
 
-class Unit:
+class Group:
     """Networks in training, all after one epoch: -1 where they are not drawn yet."""
 
     def __init__(
@@ -42,7 +44,7 @@ class Unit:
             self.epoch = start[0].epoch
             self._loss[:, : self.epoch + 1] = [one.loss for one in start]
             self._accuracy[:, : self.epoch + 1] = [one.accuracy for one in start]
-            self._weights = jax.tree.map(jnp.asarray, _stacked([one.weights for one in start]))
+            self._weights = _stacked([one.weights for one in start])
 
     @property
     def finished(self) -> bool:
@@ -50,51 +52,51 @@ class Unit:
         return self.epoch == self.grid.spec.epochs or not self._alive
 
     @property
-    def kernel(self) -> Hashable:
-        """What the kernel is compiled for that is to run next."""
+    def program(self) -> Hashable:
+        """What is to be compiled for the next step, unless it is already."""
         first = self.networks[self._held[0]]
         drawn = self._weights is not None
         return first.activation, first.depth, first.ensemble, len(self._held), drawn
 
-    def advance(self, images: Batches) -> None:
-        """Draw the networks, or train them for an epoch, on the device where the images are."""
-        with jax.default_device(images.train_inputs.device):
-            self._record(self._scores(images), images.classes)
+    def advance(self, samples: Samples) -> None:
+        """Draw the networks, or train them for an epoch, on the device where the samples are."""
+        # Without it, some accelerators multiply float32 matrices to three digits.
+        precise = jax.default_matmul_precision("float32")
+        with jax.default_device(samples.train_inputs.device), precise:
+            self._record(self._scores(samples))
 
-    def _scores(self, images: Batches) -> Score:
+    def _scores(self, samples: Samples) -> Score:
         spec, held = self.grid.spec, [self.networks[row] for row in self._held]
         self.epoch += 1
         phi = _numbers(_stacked([self.grid.activation(n, self.epoch) for n in held]))
         scales = Scales(*jnp.asarray([self.grid.scales(n) for n in held], PRECISION).T)
         seeds = jnp.asarray([network.seed for network in held])
         if self._weights is None:
+            inputs, like = samples.train_inputs.shape[1], held[0]
             self._weights = draw(
-                seeds,
-                scales,
-                images.train_inputs.shape[1],
-                spec.width,
-                held[0].depth,
-                images.classes,
-                held[0].ensemble,
+                seeds, scales, inputs, spec.width, like.depth, CLASSES, like.ensemble
             )
-            return score(phi, self._weights, scales, images, spec.batch)
-        rate = jnp.asarray(spec.learning_rate, PRECISION)
+            return score(phi, self._weights, scales.inputs, samples, spec.batch)
+        weights = jax.tree.map(jnp.asarray, self._weights)
+        epoch, rate = jnp.asarray(self.epoch), jnp.asarray(spec.learning_rate, PRECISION)
         self._weights, found = descend(
-            phi, self._weights, scales, seeds, jnp.asarray(self.epoch), images, rate, spec.batch
+            phi, weights, scales.inputs, seeds, epoch, samples, rate, spec.batch
         )
         return found
 
-    def _record(self, found: Score, classes: int) -> None:
+    def _record(self, found: Score) -> None:
         loss, accuracy = np.asarray(found.loss, float), np.asarray(found.accuracy, float)
-        lives = np.isfinite(loss) & (loss < DIVERGED * math.log(classes))
+        lives = np.isfinite(loss) & np.isfinite(accuracy) & (loss < DIVERGED)
         self._alive &= {row for row, lives_on in zip(self._held, lives, strict=True) if lives_on}
         rows, places = self._living()
         self._loss[rows, self.epoch] = loss[places]
         self._accuracy[rows, self.epoch] = accuracy[places]
+        if self.finished:
+            self._weights = None
         # Each number of networks is compiled for: it only ever halves.
-        if 2 * len(rows) <= len(self._held):
+        elif 2 * len(rows) <= len(self._held):
             self._held = rows
-            self._weights = jax.tree.map(lambda leaf: leaf[np.array(places, int)], self._weights)
+            self._weights = jax.tree.map(lambda leaf: leaf[np.array(places)], self._weights)
 
     def _living(self) -> tuple[list[int], list[int]]:
         """Return which networks have not diverged, and their places among those held."""
@@ -125,21 +127,16 @@ class Unit:
                 },
             )
 
-    def checkpoints(self) -> list[tuple[Network, Checkpoint]]:
-        """Return the networks that are trained on, as they are now."""
+    def checkpoints(self) -> Iterator[tuple[Network, Checkpoint]]:
+        """Yield the networks that are trained on, as they are now."""
         upto = self.epoch + 1
         weights = jax.tree.map(np.asarray, self._weights)
-        return [
-            (
+        for row, place in zip(*self._living(), strict=True):
+            own = jax.tree.map(lambda leaf, place=place: leaf[place], weights)
+            yield (
                 self.networks[row],
-                Checkpoint(
-                    jax.tree.map(lambda leaf, place=place: leaf[place], weights),
-                    self._loss[row, :upto],
-                    self._accuracy[row, :upto],
-                ),
+                Checkpoint(own, self._loss[row, :upto], self._accuracy[row, :upto]),
             )
-            for row, place in zip(*self._living(), strict=True)
-        ]
 
 
 def _stacked(records: list[Any]) -> Any:
