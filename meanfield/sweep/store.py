@@ -71,7 +71,7 @@ class Layout:
 
 
 class Store:
-    """A sweep on disk. Its chunks are numbered row by row."""
+    """A sweep, or a training, on disk. Its chunks are numbered row by row."""
 
     def __init__(self, path: Path, mode: str) -> None:
         self.path = path
@@ -153,7 +153,7 @@ class Store:
         except OSError as error:
             raise MeanFieldError(
                 f"{self.path} cannot be written: {error.strerror or error}; what is there is kept, "
-                "and the same sweep goes on from there"
+                "and the same command goes on from there"
             ) from error
 
     def fail(self, number: int, message: str) -> None:
@@ -198,7 +198,7 @@ class Store:
             codes = np.frombuffer(file.read_bytes(), "int8")[:cells].reshape(self.chunks)
             inside = tuple(slice(0, part.stop - part.start) for part in self.region(int(number)))
             if codes.min() < 0 or codes.max() > max(Status):
-                raise MeanFieldError(f"{file} is damaged; delete it and run the sweep again")
+                raise MeanFieldError(f"{file} is damaged; delete it and run the same command again")
             counts += np.bincount(codes[inside].ravel(), minlength=counts.size)
         counts[Status.PENDING] = math.prod(self.shape) - counts[1:].sum()
         return {code: int(counts[code]) for code in Status if counts[code]}
@@ -307,7 +307,7 @@ def create_store(path: Path, layout: Layout, attrs: dict[str, Any]) -> Store:
 
 
 def resume_store(path: Path, spec: str, versions: str) -> Store:
-    """Open an existing store to go on with it; it must hold the same sweep by the same versions.
+    """Open an existing store to go on with it; it must be of the same config by the same versions.
 
     Raises `MeanFieldError` where it does not, with what differs.
     """
@@ -365,10 +365,10 @@ def clear_aside(path: Path) -> None:
 
 
 def open_results(path: str | Path) -> xr.Dataset:
-    """Return the dataset of a sweep, of any size: its values are read when they are looked at.
+    """Return the dataset of a sweep or training, of any size, whose values are read when looked at.
 
     The attribute `unfinished` counts the points not computed yet; where there are any, a
-    `MeanFieldWarning` says so. Raises `MeanFieldError` where the path holds no sweep.
+    `MeanFieldWarning` says so. Raises `MeanFieldError` where the path holds none.
     """
     path = Path(path)
     store = Store(path, "r")
@@ -392,7 +392,7 @@ def open_results(path: str | Path) -> xr.Dataset:
 
 def _open_group(path: Path, mode: Any) -> zarr.Group:
     if not path.exists():
-        raise MeanFieldError(f"{path} does not exist; give the path of a sweep's .zarr directory")
+        raise MeanFieldError(f"{path} does not exist; give that of a sweep's or training's .zarr")
     try:
         root = zarr.open_group(path, mode=mode, zarr_format=3)
         if root.attrs.get("format") == FORMAT and "status" in root:
