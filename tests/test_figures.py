@@ -400,8 +400,8 @@ def test_heat_maps_say_what_diverged_and_frame_the_best():
     axes = panels(plots.draw("murray2021-7", dataset))
     assert [ax.get_title("left") for ax in axes[:3]] == ["1 epoch", "4 epochs", "16 epochs"]
     # The first map has nothing to choose between; the last one has lost a network.
-    assert texts(axes[0]) == ["15"] * 6
-    assert texts(axes[5]) == ["90", "90", "×", "90", "90", "90"]
+    assert texts(axes[0]) == ["15.0"] * 6
+    assert texts(axes[5]) == ["90.0", "90.0", "×", "90.0", "90.0", "90.0"]
     assert len(axes[5].patches) == 2
 
 

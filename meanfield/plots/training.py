@@ -115,10 +115,10 @@ def _heat_map(ax: Axes, accuracy: xr.DataArray) -> None:
         ax.text(
             column,
             row,
-            f"{value:.0f}" if np.isfinite(value) else "×",
+            f"{value:.1f}" if np.isfinite(value) else "×",
             ha="center",
             va="center",
-            fontsize=7.5,
+            fontsize=6.5,
             color="white" if value < best - SPAN / 2 else "black",
         )
     for row, line in enumerate(values):
