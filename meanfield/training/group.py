@@ -10,7 +10,6 @@ from collections.abc import Hashable, Iterator, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from meanfield.activations import Activation
@@ -69,16 +68,17 @@ class Group:
         spec, held = self.grid.spec, [self.networks[row] for row in self._held]
         self.epoch += 1
         phi = _numbers(_stacked([self.grid.activation(n, self.epoch) for n in held]))
-        scales = Scales(*jnp.asarray([self.grid.scales(n) for n in held], PRECISION).T)
-        seeds = jnp.asarray([network.seed for network in held])
+        scales = Scales(*np.asarray([self.grid.scales(n) for n in held], PRECISION).T)
+        seeds = np.asarray([network.seed for network in held])
+        device = samples.train_inputs.device
         if self._weights is None:
             inputs, like = samples.train_inputs.shape[1], held[0]
-            self._weights = draw(
-                seeds, scales, inputs, spec.width, like.depth, CLASSES, like.ensemble
-            )
+            drawn = draw(seeds, scales, inputs, spec.width, like.depth, CLASSES, like.ensemble)
+            # For weights that are bound to a device nothing is compiled anew in the next epoch.
+            self._weights = jax.device_put(drawn, device)
             return score(phi, self._weights, scales.inputs, samples, spec.batch)
-        weights = jax.tree.map(jnp.asarray, self._weights)
-        epoch, rate = jnp.asarray(self.epoch), jnp.asarray(spec.learning_rate, PRECISION)
+        weights = jax.device_put(self._weights, device)
+        epoch, rate = np.asarray(self.epoch), np.asarray(spec.learning_rate, PRECISION)
         self._weights, found = descend(
             phi, weights, scales.inputs, seeds, epoch, samples, rate, spec.batch
         )
@@ -146,4 +146,4 @@ def _stacked(records: list[Any]) -> Any:
 
 def _numbers(phi: Activation) -> Activation:
     """Return an activation with its numbers in the precision of training."""
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf, PRECISION), phi)
+    return jax.tree.map(lambda leaf: np.asarray(leaf, PRECISION), phi)
