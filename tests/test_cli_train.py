@@ -94,7 +94,7 @@ def test_reproduce_trains_and_draws(folder, capsys):
 def test_figure_trains_what_it_draws(folder, monkeypatch):
     from meanfield import cli
 
-    monkeypatch.setattr(cli, "_run", lambda name, out: (None, run_training(tiny(name), out)))
+    monkeypatch.setattr(cli, "_run", lambda spec, out: run_training(tiny(spec.name), out))
     assert not ends("figure", "murray2021-7", "--out", "drawn")
     assert (folder / "results" / "train_digits.zarr").exists()
 

@@ -32,6 +32,7 @@ def test_codes_are_stable_for_files():
         "VANISHES": 6,
         "OUT_OF_DOMAIN": 7,
         "FAILED": 8,
+        "TRAINING_DIVERGES": 9,
     }
 
 

@@ -237,6 +237,7 @@ def figure(
     from meanfield.plots import figures
     from meanfield.plots.base import require_variables
     from meanfield.sweep import open_results
+    from meanfield.training.spec import load_either
 
     record = figures[name]
     given = None if data is None else open_results(data)
@@ -248,22 +249,16 @@ def figure(
     elif record.data is not None:
         dataset = record.data()
     else:
-        dataset = open_results(_run(record.dataset, Path("results"))[1])
+        dataset = open_results(_run(load_either(record.dataset), Path("results")))
     for path in _draw(record, dataset, out):
         print(f"wrote {path}")
 
 
-def _run(
-    source: str, out: Path, folder: Path | None = None
-) -> "tuple[SweepSpec | TrainingSpec, Path]":
-    """Run a sweep or a training, and return it and its path."""
+def _run(spec: "SweepSpec | TrainingSpec", out: Path, folder: Path | None = None) -> Path:
+    """Run a sweep or a training to its end, and return its path."""
     from meanfield.sweep import SweepSpec
-    from meanfield.training.spec import load_either
 
-    spec = load_either(source)
-    if isinstance(spec, SweepSpec):
-        return spec, run(spec, out)
-    return spec, run_training(spec, out, folder)
+    return run(spec, out) if isinstance(spec, SweepSpec) else run_training(spec, out, folder)
 
 
 def _draw(record: Any, dataset: "xr.Dataset", out: Path) -> list[Path]:
@@ -294,9 +289,11 @@ def reproduce(
     from meanfield.plots import figures
     from meanfield.studies import checks
     from meanfield.sweep import open_results
+    from meanfield.training.spec import load_either
 
+    spec = load_either(name)
     _check_writable(out)
-    spec, path = _run(name, out, folder)
+    path = _run(spec, out, folder)
     print(f"wrote {path}")
     dataset = open_results(path)
     if spec.figures:
