@@ -170,6 +170,26 @@ def test_a_grid_of_one_point(tmp_path):
     assert float(dataset["q"]) == pytest.approx(0.5, rel=1e-13)
 
 
+def test_an_activation_without_an_edge_spares_the_others(tmp_path):
+    """Its points have a status and NaN; no chunk fails for them."""
+    spec = SweepSpec(
+        name="edgeless",
+        activations=["softplus", "tanh"],
+        on="edge_of_chaos",
+        axes={"bias_variance": (0.0, 0.1)},
+        observables=("moment_ratio",),
+    )
+    path = mf.run_sweep(spec, tmp_path)
+    dataset = mf.open_results(path)
+    assert Store(path, "r").failures() == {}
+    assert (dataset["status"].sel(activation="softplus") == Status.NO_SOLUTION).all()
+    assert dataset["sigma_w"].sel(activation="softplus").isnull().all()
+    tanh = dataset.sel(activation="tanh")
+    assert tanh["status"].values.tolist() == [Status.VANISHES, Status.OK]
+    point = mf.edge_of_chaos(mf.activation("tanh"), np.sqrt(0.1))
+    assert float(tanh["sigma_w"][1]) == pytest.approx(float(point.sigma_w), rel=1e-13)
+
+
 def test_other_versions_are_not_mixed(small, monkeypatch):
     monkeypatch.setattr(engine, "versions", lambda _: '{"jax": "0.1"}')
     with pytest.raises(MeanFieldError, match=r'other versions: jax was "[\d.]+", is "0.1"; jaxlib'):

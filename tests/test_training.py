@@ -279,6 +279,19 @@ def test_without_a_fixed_point_there_is_no_network(tmp_path):
     assert float(dataset["xi_c"].isel(weight_variance=1)) == pytest.approx(depth, rel=1e-10)
 
 
+def test_an_activation_without_an_edge(tmp_path):
+    told = []
+    path = run_training(
+        spec(activations=["softplus"], axes={"bias_variance": 0.01}, epochs=1),
+        tmp_path,
+        told.append,
+    )
+    dataset = mf.open_results(path)
+    assert (dataset["status"] == Status.NO_SOLUTION).all()
+    assert dataset["loss"].isnull().all()
+    assert [(state.done, state.total) for state in told] == [(2, 2)]
+
+
 def test_a_parameter_outside_its_domain(tmp_path):
     dataset = trained(tmp_path, axes={"a": [-1.0, 1.0], "bias_variance": 0.01}, epochs=1)
     assert (dataset["status"].sel(a=-1) == Status.OUT_OF_DOMAIN).all()

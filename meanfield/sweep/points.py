@@ -91,7 +91,8 @@ def _on_edge(spec: SweepSpec, phi: Activation, sigma_b: np.ndarray, table: bool)
     vanishes = (critical.status == Status.OK) & ~(critical.q > 0)
     status = np.where(vanishes, Status.VANISHES, critical.status)
     state = SteadyState(critical.q, critical.slope, jnp.ones(size), jnp.asarray(status))
-    layer = Dense(phi, np.asarray(critical.sigma_w), sigma_b, spec.ensemble)
+    # Where there is no edge σw is NaN, of which no layer is made; the status says so.
+    layer = Dense(phi, np.nan_to_num(np.asarray(critical.sigma_w)), sigma_b, spec.ensemble)
 
     def look(record: tuple[Dense, SteadyState]) -> dict[str, Array]:
         return _look(*record, None, spec.observables, True)
