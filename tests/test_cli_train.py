@@ -73,6 +73,24 @@ def test_what_partly_diverged_is_not_the_best(capsys):
     assert "best after 3 epochs: 50.0 % of the test set at a = 1\n" in said
 
 
+def test_an_activation_of_a_file_is_looked_for_beside_the_config(
+    folder, tmp_path_factory, monkeypatch
+):
+    (folder / "mine.py").write_text(
+        "import jax.numpy as jnp\n\ndef phi(x):\n    return jnp.tanh(x)\n"
+    )
+    text = CONFIG.format(rate=0.01).replace('"shtanh"', '"mine.py:phi"').replace("a = [1, 4]\n", "")
+    (folder / "own.toml").write_text(text.replace('figures = ["murray2021-7"]', ""))
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (elsewhere / "mine.py").write_text("raise SystemExit('the wrong file is executed')\n")
+    monkeypatch.chdir(elsewhere)
+    assert not ends("train", folder / "own.toml")
+    dataset = mf.open_results(elsewhere / "results" / "own.zarr")
+    assert (dataset["status"] == Status.OK).all()
+    point = mf.edge_of_chaos(mf.activation("tanh"), 0.1)
+    assert float(dataset["q"][0]) == pytest.approx(float(point.q), rel=1e-10)
+
+
 def test_train_tells_what_diverged(folder, capsys):
     (folder / "wild.toml").write_text(CONFIG.format(rate=1e5))
     assert not ends("train", "wild.toml")

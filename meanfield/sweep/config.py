@@ -132,7 +132,8 @@ class ActivationSpec(BaseModel):
         for key, value in self.params.items():
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise ValueError(f"{key} = {value!r} must be a number")
-        if is_file(self.name):
+        # One that is part of another config has been read already.
+        if is_file(self.name) and self._in_file is None:
             self._in_file = load(self.name, (info.context or {}).get(FOLDER))
         self.make(**self.params)
         return self
