@@ -513,7 +513,12 @@ MISTAKES = {
     "no layers": ({"depth": 0}, "depth = 0 is not legal"),
     "a depth that is no number": ({"depth": "deep"}, "depth = 'deep' is not legal"),
     "a depth that is no whole number": ({"depth": 2.5}, "depth = 2.5 is not legal"),
-    "a depth twice": ({"depth": [2, 2]}, "depth = \\[2, 2\\] must differ"),
+    "a depth twice": ({"depth": [2, 2]}, "depth = \\[2, 2\\] must ascend"),
+    "depths that descend": ({"depth": [9, 2]}, "depth = \\[9, 2\\] must ascend"),
+    "a schedule that is a number": (
+        {"schedule": {"a": 3}},
+        "schedule.a = 3 is not legal; input should be a valid dictionary$",
+    ),
     "no depth at all": ({"depth": []}, r"depth = \[\] is not legal; it must not be empty"),
     "no width": ({"width": 0}, "width = 0 is not legal"),
     "an unknown ensemble": ({"ensemble": "uniform"}, "ensemble = 'uniform' is not legal"),

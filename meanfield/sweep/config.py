@@ -309,7 +309,7 @@ _WORDS = {"too_short": "must not be empty", "tuple_type": "must be a list"}
 
 def _explain(kind: type[GridSpec], problem: Any) -> str:
     where = ".".join(str(part) for part in problem["loc"] if part not in _KINDS)
-    message = problem["msg"].removeprefix("Value error, ")
+    message = problem["msg"].removeprefix("Value error, ").split(" or instance of ")[0]
     if problem["type"] == "extra_forbidden":
         table = kind if len(problem["loc"]) == 1 else kind.tables[problem["loc"][0]]
         known = [key for key in table.model_fields if key != "name"]

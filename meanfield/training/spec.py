@@ -24,6 +24,7 @@ schedule its parameter is a + (to - a)(i - 1)/(n - 1), and after them `to`.
 """
 
 import difflib
+import itertools
 import math
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -101,9 +102,10 @@ class TrainingSpec(GridSpec):
 
     @model_validator(mode="after")
     def _fits_together(self) -> "TrainingSpec":
-        for name, values in (("depth", self.depths), ("ensemble", self.ensembles)):
-            if len(set(values)) < len(values):
-                raise ValueError(f"{name} = {list(values)} must differ from each other")
+        if any(before >= after for before, after in itertools.pairwise(self.depths)):
+            raise ValueError(f"depth = {list(self.depths)} must ascend")
+        if len(set(self.ensembles)) < len(self.ensembles):
+            raise ValueError(f"ensemble = {list(self.ensembles)} must differ from each other")
         for name in self.schedule:
             self._check_schedule(name)
         if self.networks > MAX_COUNT:
