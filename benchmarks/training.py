@@ -55,9 +55,8 @@ def main():
     spec = load_training("train_digits")
     images = load_images(spec.data)
     place = places_of(images)[0]
-    networks = TrainingGrid(spec).networks[:NETWORKS]
-    threads = devices.threads()
-    grid = TrainingGrid(spec)
+    grid, threads = TrainingGrid(spec), devices.threads()
+    networks = grid.networks[:NETWORKS]
     groups = [Group(grid, [network]) for network in networks]
     whole = Group(grid, networks)
 

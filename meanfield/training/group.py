@@ -103,11 +103,6 @@ class Group:
         places = [place for place, row in enumerate(self._held) if row in self._alive]
         return [self._held[place] for place in places], places
 
-    @property
-    def diverged(self) -> int:
-        """How many networks have diverged."""
-        return len(self.networks) - len(self._alive)
-
     def behind(self) -> dict[Network, int]:
         """Return for how many epochs each network has still to be trained."""
         left = self.grid.spec.epochs - self.epoch
