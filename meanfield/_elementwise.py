@@ -23,15 +23,17 @@ from meanfield.errors import MeanFieldError, require
 
 # The length of vectors that kernels are compiled for; longer vectors are cut.
 LENGTH = 128
+# What rounding may add to a correlation.
+SLACK = 1e-12
 # Elements that are worth a thread.
 PIECE = 32
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 Domain = tuple[Callable[[Any], Any], str]
-POSITIVE: Domain = (lambda x: np.isfinite(x) & (x > 0), "a finite number > 0")
-NON_NEGATIVE: Domain = (lambda x: np.isfinite(x) & (x >= 0), "a finite number >= 0")
-CORRELATION: Domain = (lambda x: np.abs(x) <= 1, "a correlation in [-1, 1]")
+POSITIVE: Domain = (lambda x: (x > 0) & (x < np.inf), "a finite number > 0")
+NON_NEGATIVE: Domain = (lambda x: (x >= 0) & (x < np.inf), "a finite number >= 0")
+CORRELATION: Domain = (lambda x: abs(x) <= 1 + SLACK, "a correlation in [-1, 1]")
 
 
 def elementwise(*static_argnames: str, **domains: Domain) -> Callable[[F], F]:

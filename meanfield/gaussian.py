@@ -22,15 +22,19 @@ respect to kinks, variances and correlation come out right, jumps included.
 rule does not resolve is NaN, one that overflows is inf.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from meanfield._elementwise import CORRELATION
 from meanfield._struct import concrete, static, struct
 from meanfield.errors import MeanFieldError, require
+from meanfield.price import legal_epsilon, statistic
 from meanfield.quadrature import Sums, half_line, line_sums, panel, plane_sums
 from meanfield.typing import Array, ScalarLike
 
@@ -67,6 +71,14 @@ EVEN_REACH, EVEN_RIM = 8.0, 1e-11
 # Stands in for 0 in denominators; its square root and reciprocal are normal numbers.
 TINY = 1e-280
 ROOT_TINY = 1e-140
+# One-sided limits at a kink are extrapolated from this distance (times max(1, |kink|)).
+NEAR = 1e-5
+# Kinks closer than this (times max(1, |kink|)) are one.
+SAME_KINK = 1e-12
+# Nor further than this part of the way to the next kink.
+CLOSER = 1e-4
+# A jump of a function below this (times 1 + its size) is rounding.
+ROUNDING = 1e-10
 
 
 def normal_density(z: Array) -> Array:
@@ -175,15 +187,88 @@ def expect_pair(
 
     Returns
     -------
-    A scalar: NaN where the rule does not resolve f or g. Differentiable like `expect`.
+    A scalar: NaN where the rule does not resolve f or g. Differentiable like `expect`, and in c
+    from -1 to 1; at c = ±1 the derivative is infinite where jumps of f and g meet.
     """
     _check_arguments(kinks, q1=q1, q2=q2)
     if concrete(c):
-        require(np.abs(np.asarray(c)) <= 1, "c", c, "a correlation in [-1, 1]")
+        require(CORRELATION[0](np.asarray(c)), "c", c, CORRELATION[1])
+    # What the functions close over may be differentiated too: it becomes an argument.
+    (f, f_closed), (g, g_closed) = (jax.closure_convert(h, jnp.zeros(())) for h in (f, g))
+    pair = _PairOf(f, g, size)
+    numbers = [jnp.asarray(q, dtype=float) for q in (q1, q2)]
+    arguments = (*numbers, tuple(kinks), tuple(f_closed), tuple(g_closed))
+    # A kink that is known to be 0 stays so.
+    zeros = tuple(map(is_zero, kinks))
+    epsilon = legal_epsilon(1.0 - jnp.asarray(c, dtype=float))
+    return statistic(
+        functools.partial(_pair_mean, pair, zeros),
+        functools.partial(_pair_rate, pair, zeros),
+        arguments,
+        epsilon,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _PairOf:
+    """Two functions of a scalar and of what they close over, and the size of a rule."""
+
+    f: Callable[..., Array]
+    g: Callable[..., Array]
+    size: int
+
+    def of(self, arguments: Any) -> tuple[Function, Function]:
+        """Return the two as elementwise functions of arrays."""
+        *_, f_closed, g_closed = arguments
+        return _elementwise(self.f, f_closed), _elementwise(self.g, g_closed)
+
+    def slopes(self) -> "_PairOf":
+        """Return the derivatives of both, almost everywhere."""
+
+        def slope(function: Callable[..., Array]) -> Callable[..., Array]:
+            return lambda x, *closed: jax.jvp(
+                lambda x: function(x, *closed), (x,), (jnp.ones_like(x),)
+            )[1]
+
+        return _PairOf(slope(self.f), slope(self.g), self.size)
+
+
+def _elementwise(function: Callable[..., Array], closed: tuple[Array, ...]) -> Function:
+    def elementwise(x: Array) -> Array:
+        flat = jax.vmap(lambda x: function(x, *closed))(x.reshape(-1))
+        return flat.reshape(x.shape)
+
+    return elementwise
+
+
+def _kinks(zeros: tuple[bool, ...], kinks: Kinks) -> Kinks:
+    return [0.0 if known else kink for kink, known in zip(kinks, zeros, strict=True)]
+
+
+def _pair_rate(pair: _PairOf, zeros: tuple[bool, ...], arguments: Any, epsilon: Array) -> Array:
+    """Return the derivative of `_pair_mean` in epsilon."""
+    q1, q2, kinks, *_ = arguments
+    kinks = _kinks(zeros, kinks)
+    slopes = pair.slopes()
+    f_jumps, g_jumps = (measured_jumps(h, kinks) for h in pair.of(arguments))
+    between = from_masses(*slopes.of(arguments), f_jumps, g_jumps, q1, q2, epsilon, kinks, kinks)
+    smooth = statistic(
+        functools.partial(_pair_mean, slopes, zeros),
+        functools.partial(_pair_rate, slopes, zeros),
+        arguments,
+        epsilon,
+    )
+    return -jnp.sqrt(q1) * jnp.sqrt(q2) * (smooth + between)
+
+
+def _pair_mean(pair: _PairOf, zeros: tuple[bool, ...], arguments: Any, epsilon: Array) -> Array:
+    """Return E f(u1) g(u2)."""
+    q1, q2, kinks, *_ = arguments
+    kinks, size = _kinks(zeros, kinks), pair.size
+    f, g = pair.of(arguments)
     line = max(size, LINE_SIZE)
     own = expect(lambda x: f(x) ** 2, q1, kinks, line)
     scale = jnp.sqrt(own * expect(lambda x: g(x) ** 2, q2, kinks, line))
-    epsilon = 1.0 - jnp.asarray(c, dtype=float)
     sums = pair_sums(lambda p: f(p.u1) * g(p.u2), q1, q2, epsilon, kinks, size=size)
     return sums.certified(scale)
 
@@ -263,6 +348,82 @@ def pair_sums(
         starts + lengths * between.nodes, lengths * between.weights, centre[:, None, None]
     ) + summands(cuts[:, -1:] + beyond.nodes, beyond.weights, centre[:, None])
     return plane_sums(total * w1[:, None])
+
+
+def limit(f: Function, kink: ScalarLike, side: int, kinks: Kinks = (), reach: float = 1.0) -> Array:
+    """Return the limit of f at a kink from one side (-1 or 1), extrapolated.
+
+    `kinks` are those of f, near which no value is taken; `reach` scales the distance from which
+    the limit is extrapolated.
+    """
+    k = jnp.asarray(kink, dtype=float)
+    step = NEAR * jnp.maximum(1.0, jnp.abs(k))
+    for other in kinks:
+        gap = jnp.abs(jnp.asarray(other) - k)
+        step = jnp.minimum(step, jnp.where(coincide(k, other), step, gap * CLOSER))
+    step = side * reach * step
+    return 3 * f(k + step) - 3 * f(k + 2 * step) + f(k + 3 * step)
+
+
+def measured_jumps(f: Function, kinks: Kinks, rounding: float = ROUNDING) -> tuple[Array, ...]:
+    """Return the jump of f at each kink; of kinks that coincide, the first has it."""
+    jumps = []
+    for i, kink in enumerate(kinks):
+        left, right = (limit(f, kink, side, kinks) for side in (-1, 1))
+        closer = limit(f, kink, 1, kinks, 0.5) - limit(f, kink, -1, kinks, 0.5)
+        # What falls with the distance is a steep stretch, and no jump.
+        real = jnp.abs(closer) > jnp.abs(right - left) / 2
+        seen = jnp.abs(closer) > rounding * (1 + jnp.abs(left))
+        for earlier in kinks[:i]:
+            seen = seen & ~coincide(kink, earlier)
+        jumps.append(jnp.where(real & seen, closer, 0.0))
+    return tuple(jumps)
+
+
+def coincide(kink: ScalarLike, other: ScalarLike) -> Array:
+    """Return whether two kinks are one, computed in two ways."""
+    k = jnp.asarray(kink, dtype=float)
+    return jnp.abs(jnp.asarray(other) - k) <= SAME_KINK * jnp.maximum(1.0, jnp.abs(k))
+
+
+def from_masses(
+    f: Function,
+    g: Function,
+    f_masses: Sequence[ScalarLike],
+    g_masses: Sequence[ScalarLike],
+    q1: ScalarLike,
+    q2: ScalarLike,
+    epsilon: ScalarLike,
+    kinks: Kinks,
+    cuts: Kinks,
+) -> Array:
+    """Return what Dirac masses of two functions at `kinks` add to E f(u1) g(u2).
+
+    f and g are analytic between the `cuts`. Where u2 is a function of u1, at c = ±1, two masses
+    that meet make the sum infinite.
+    """
+    epsilon = jnp.asarray(epsilon, dtype=float)
+    c, rest = 1.0 - epsilon, epsilon * (2.0 - epsilon)
+    total, meeting = jnp.zeros(()), jnp.zeros(())
+    # The other variable's masses are counted with those of the first.
+    for here, there, masses, other, other_masses in (
+        (q1, q2, f_masses, g, g_masses),
+        (q2, q1, g_masses, f, ()),
+    ):
+        r1, r2 = (jnp.sqrt(_positive(jnp.asarray(q, dtype=float))) for q in (here, there))
+        for kink, mass in zip(kinks, masses, strict=True):
+            # Given u1 = kink, u2 is Gaussian of this mean and variance.
+            mean, spread = c * kink * r2 / r1, r2 * jnp.sqrt(_positive(rest))
+            rule = line_rule(jnp.square(spread), tuple(cut - mean for cut in cuts))
+            smooth = rule.mean(other(mean + spread * rule.z))
+            weight = mass * normal_density(jnp.asarray(kink / r1)) / r1
+            total += jnp.where(mass == 0, 0.0, weight * smooth)
+            for place, second in zip(kinks, other_masses, strict=False):
+                density = normal_density((place - mean) / spread) / spread
+                met = (rest <= TINY) & coincide(place, mean)
+                total += jnp.where(met, 0.0, weight * second * density)
+                meeting += jnp.where(met, weight * second, 0.0)
+    return jnp.where(meeting == 0, total, meeting * jnp.inf)
 
 
 def even_pair_sums(

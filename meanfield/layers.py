@@ -39,10 +39,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from meanfield._elementwise import NON_NEGATIVE, Domain, elementwise
+from meanfield._elementwise import NON_NEGATIVE, SLACK, Domain, elementwise
 from meanfield._struct import concrete, require_number, static, struct
 from meanfield.activations.base import Activation, require_activation
 from meanfield.errors import MeanFieldError, require
+from meanfield.price import legal_epsilon
 from meanfield.typing import Array, ScalarLike
 
 Ensemble = Literal["gaussian", "orthogonal"]
@@ -65,7 +66,7 @@ class Covariance:
         """Return the covariance with off-diagonal entry q12, |q12| ≤ √(q1 q2)."""
         root = jnp.sqrt(jnp.asarray(q1, dtype=float)) * jnp.sqrt(jnp.asarray(q2, dtype=float))
         gap = (root - q12) / jnp.where(root > 0, root, 1.0)
-        return cls(q1, q2, jnp.clip(gap, 0.0, 2.0))
+        return cls(q1, q2, legal_epsilon(gap))
 
     @property
     def c(self) -> Array:
@@ -142,7 +143,7 @@ def require_covariance(q1: ScalarLike, q2: ScalarLike, q12: ScalarLike) -> None:
         v1, v2 = np.asarray(q1, dtype=float), np.asarray(q2, dtype=float)
         for name, q in (("q1", v1), ("q2", v2)):
             require(NON_NEGATIVE[0](q), name, q, "a finite variance >= 0")
-        legal = np.abs(np.asarray(q12)) <= np.sqrt(v1) * np.sqrt(v2) * (1 + 1e-12)
+        legal = np.abs(np.asarray(q12)) <= np.sqrt(v1) * np.sqrt(v2) * (1 + SLACK)
         require(legal, "q12", q12, "at most √(q1·q2) in size")
 
 
@@ -190,7 +191,7 @@ class Dense(Layer):
     def decorrelation(self, q: ScalarLike, epsilon: ScalarLike) -> Array:
         variance = self.variance(q)
         gain = jnp.square(self.sigma_w) * q / variance
-        return gain * epsilon * self.phi.decorrelation(q, epsilon) + self._noise(q) / variance
+        return gain * self.phi.distance(q, epsilon) + self._noise(q) / variance
 
     def _noise(self, q: ScalarLike) -> Array:
         """Return the covariance that dropout takes off a variance, exactly 0 without it."""

@@ -15,7 +15,9 @@ With u = √q z, z ~ N(0, 1), and pairs u1, u2 of correlation c = 1 - ε:
     edge_deficit(q)             q E φ'² - E φ²
     covariance(q1, q2, ε)       E φ(u1) φ(u2)
     slope_covariance(q1, q2, ε) E φ'(u1) φ'(u2)
+    curvature_covariance(q1, q2, ε) E φ''(u1) φ''(u2)
     decorrelation(q, ε)         E (φ(u1) - φ(u2))² / (2qε)
+    distance(q, ε)              E (φ(u1) - φ(u2))² / (2q)
     slope_gap(q, ε)             E φ'(u)² - E φ'(u1) φ'(u2)
     deficit(q, ε)               E φ'(u)² - decorrelation(q, ε)
     separation(q1, q2, ε, s, t) E (s φ(u1) - t φ(u2))² / 2
@@ -25,7 +27,7 @@ With u = √q z, z ~ N(0, 1), and pairs u1, u2 of correlation c = 1 - ε:
 The variance slope and the mean curvature are the distributional ones: the Dirac masses that
 φ'' has at kinks are in them. Where φ jumps, moments of φ' are infinite; where φ' jumps, that
 of φ'' is. Parameters may be traced: one compiled kernel serves every value, and all results are
-differentiable in them.
+differentiable in them, and in the correlation at c = ±1 too (`meanfield.price`).
 """
 
 import abc
@@ -41,27 +43,33 @@ import jax.numpy as jnp
 import numpy as np
 
 from meanfield._struct import concrete, require_number, struct
+from meanfield.activations.pair_rules import (
+    by_price,
+    covariance_rate,
+    decorrelation_rate,
+    deficit_rate,
+    distance_rate,
+    separation_rate,
+    slope_covariance_rate,
+    slope_gap_rate,
+)
 from meanfield.errors import MeanFieldError, require
 from meanfield.gaussian import (
     LINE_SIZE,
+    ROUNDING,
     TINY,
     LineRule,
     Pair,
+    from_masses,
+    limit,
     line_rule,
+    measured_jumps,
     normal_density,
     pair_sums,
     plackett,
 )
 from meanfield.typing import Array, ScalarLike
 
-# One-sided limits at a kink are extrapolated from this distance (times max(1, |kink|)).
-NEAR = 1e-5
-# Kinks closer than this (times max(1, |kink|)) are one.
-SAME_KINK = 1e-12
-# Nor further than this part of the way to the next kink.
-CLOSER = 1e-4
-# A jump of φ below this (times 1 + |φ|) is rounding.
-ROUNDING = 1e-10
 # Below this separation of u1 and u2, their quotient is the mean slope between them, by
 # Gauss-Legendre quadrature: subtraction would lose the digits that it keeps.
 CLOSE = 1e-3
@@ -164,17 +172,7 @@ class Activation(abc.ABC):
 
     def _measured(self, f: Callable[[Array], Array], rounding: float) -> tuple[Array, ...]:
         """Return the jump of f at each kink; of kinks that coincide, the first has it."""
-        jumps, kinks = [], self.kinks()
-        for i, kink in enumerate(kinks):
-            left, right = (self.limit(f, kink, side) for side in (-1, 1))
-            closer = self.limit(f, kink, 1, 0.5) - self.limit(f, kink, -1, 0.5)
-            # What falls with the distance is a steep stretch, and no jump.
-            real = jnp.abs(closer) > jnp.abs(right - left) / 2
-            seen = jnp.abs(closer) > rounding * (1 + jnp.abs(left))
-            for earlier in kinks[:i]:
-                seen = seen & ~_coincide(kink, earlier)
-            jumps.append(jnp.where(real & seen, closer, 0.0))
-        return tuple(jumps)
+        return measured_jumps(f, self.kinks(), rounding)
 
     def limit(
         self, f: Callable[[Array], Array], kink: ScalarLike, side: int, reach: float = 1.0
@@ -183,13 +181,7 @@ class Activation(abc.ABC):
 
         `reach` scales the distance from which it is.
         """
-        k = jnp.asarray(kink, dtype=float)
-        step = NEAR * jnp.maximum(1.0, jnp.abs(k))
-        for other in self.kinks():
-            gap = jnp.abs(jnp.asarray(other) - k)
-            step = jnp.minimum(step, jnp.where(_coincide(k, other), step, gap * CLOSER))
-        step = side * reach * step
-        return 3 * f(k + step) - 3 * f(k + 2 * step) + f(k + 3 * step)
+        return limit(f, kink, side, self.kinks(), reach)
 
     def _over_line(
         self,
@@ -293,23 +285,58 @@ class Activation(abc.ABC):
 
         return self._unless_jumping(self._over_line(q, deficit))
 
+    @by_price(covariance_rate)
     def covariance(self, q1: ScalarLike, q2: ScalarLike, epsilon: ScalarLike) -> Array:
         """Return E φ(u1) φ(u2)."""
         scale = jnp.sqrt(self.second_moment(q1) * self.second_moment(q2))
         sums = pair_sums(lambda p: self(p.u1) * self(p.u2), q1, q2, epsilon, self.cuts())
         return sums.certified(scale)
 
+    @by_price(slope_covariance_rate)
     def slope_covariance(self, q1: ScalarLike, q2: ScalarLike, epsilon: ScalarLike) -> Array:
         """Return E φ'(u1) φ'(u2), the Dirac masses of jumps included: inf at ε = 0 if φ jumps."""
-        sums = pair_sums(
-            lambda p: self.slope(p.u1) * self.slope(p.u2), q1, q2, epsilon, self.cuts()
-        )
-        smooth = sums.certified(
-            jnp.sqrt(self._smooth_slope_moment(q1) * self._smooth_slope_moment(q2))
-        )
+        smooth = self._product(self.slope, self._smooth_slope_moment, q1, q2, epsilon)
         if self.continuous or not self.kinks():
             return smooth
         return smooth + self._between_jumps(q1, q2, epsilon)
+
+    def curvature_covariance(self, q1: ScalarLike, q2: ScalarLike, epsilon: ScalarLike) -> Array:
+        """Return E φ''(u1) φ''(u2), the Dirac masses of kinks and jumps included.
+
+        It is infinite where masses meet: at ε = 0 if φ' jumps, at ε = 2 if it does at ±x.
+        """
+        value = self._product(self.curvature, self.smooth_curvature_moment, q1, q2, epsilon)
+        if not self.kinks():
+            return value
+        kinks, cuts, bends = self.kinks(), self.cuts(), self.slope_jumps()
+        f = self.curvature
+        value += from_masses(f, f, bends, bends, q1, q2, epsilon, kinks, cuts)
+        if self.continuous:
+            return value
+        # The derivatives of Dirac masses that φ'' has where φ jumps are left to Price's theorem.
+        jumps = self.jumps()
+        jumping = functools.reduce(operator.or_, [jump != 0 for jump in jumps])
+        epsilon = jnp.where(jumping, jnp.asarray(epsilon, dtype=float), 1.0)
+        root = jnp.sqrt(jnp.asarray(q1, dtype=float)) * jnp.sqrt(jnp.asarray(q2, dtype=float))
+        between, rate = jax.jvp(
+            lambda epsilon: self._between_jumps(q1, q2, epsilon),
+            (epsilon,),
+            (jnp.ones_like(epsilon),),
+        )
+        rate = jnp.where(jnp.isinf(between), between * jnp.sign(1.0 - epsilon), -rate / root)
+        return jnp.where(jumping, value + rate, value)
+
+    def _product(
+        self,
+        f: Callable[[Array], Array],
+        moment: Callable[[ScalarLike], Array],
+        q1: ScalarLike,
+        q2: ScalarLike,
+        epsilon: ScalarLike,
+    ) -> Array:
+        """Return E f(u1) f(u2) of a function without masses, given its second moment E f(u)²."""
+        sums = pair_sums(lambda p: f(p.u1) * f(p.u2), q1, q2, epsilon, self.cuts())
+        return sums.certified(jnp.sqrt(moment(q1) * moment(q2)))
 
     def _smooth_slope_moment(self, q: ScalarLike) -> Array:
         """Return E φ'² without the Dirac masses of jumps."""
@@ -317,25 +344,10 @@ class Activation(abc.ABC):
 
     def _between_jumps(self, q1: ScalarLike, q2: ScalarLike, epsilon: ScalarLike) -> Array:
         """Return what the Dirac masses of φ' add to E φ'(u1) φ'(u2)."""
-        c, rest = 1.0 - jnp.asarray(epsilon), jnp.asarray(epsilon) * (2.0 - jnp.asarray(epsilon))
-        total = jnp.zeros_like(c)
-        for here, there in ((q1, q2), (q2, q1)):
-            root, other = (jnp.sqrt(jnp.asarray(q, dtype=float)) for q in (here, there))
-            for kink, jump in zip(self.kinks(), self.jumps(), strict=True):
-                # Given u1 = kink, u2 is Gaussian of this mean and variance.
-                mean, variance = c * kink * other / root, other**2 * rest
-                spread = jnp.sqrt(jnp.maximum(variance, TINY))
-                cuts = tuple(k - mean for k in self.cuts())
-                rule = line_rule(variance, cuts)
-                slopes = rule.mean(self.slope(mean + spread * rule.z))
-                masses = sum(
-                    other_jump * normal_density(jnp.asarray((k - mean) / spread)) / spread
-                    for k, other_jump in zip(self.kinks(), self.jumps(), strict=True)
-                )
-                mass = jump * normal_density(jnp.asarray(kink / root)) / root
-                total += jnp.where(jump == 0, 0.0, mass * (slopes + masses / 2))
-        return jnp.where((rest > 0) | (total == 0), total, jnp.inf)
+        f, jumps = self.slope, self.jumps()
+        return from_masses(f, f, jumps, jumps, q1, q2, epsilon, self.kinks(), self.cuts())
 
+    @by_price(separation_rate)
     def separation(
         self, q1: ScalarLike, q2: ScalarLike, epsilon: ScalarLike, s: ScalarLike, t: ScalarLike
     ) -> Array:
@@ -348,6 +360,12 @@ class Activation(abc.ABC):
         scale = jnp.square(s) * self.second_moment(q1) + jnp.square(t) * self.second_moment(q2)
         return pair_sums(integrand, q1, q2, epsilon, self.cuts()).certified(scale)
 
+    @by_price(distance_rate)
+    def distance(self, q: ScalarLike, epsilon: ScalarLike) -> Array:
+        """Return E (φ(u1) - φ(u2))² / (2q), which is ε times `decorrelation`."""
+        return epsilon * self.decorrelation(q, epsilon)
+
+    @by_price(decorrelation_rate)
     def decorrelation(self, q: ScalarLike, epsilon: ScalarLike) -> Array:
         """Return E (φ(u1) - φ(u2))² / (2qε), relatively accurate however small ε is.
 
@@ -373,6 +391,7 @@ class Activation(abc.ABC):
         limit = self.slope_moment(q, 2)
         return sums.certified(jnp.where(jnp.isinf(limit), jnp.abs(sums.value), limit))
 
+    @by_price(slope_gap_rate)
     def slope_gap(self, q: ScalarLike, epsilon: ScalarLike) -> Array:
         """Return E φ'(u)² - E φ'(u1) φ'(u2) = E (φ'(u1) - φ'(u2))²/2, free of cancellation."""
         jumping, _ = self._plackett(q, q, epsilon)
@@ -407,6 +426,7 @@ class Activation(abc.ABC):
         sums = pair_sums(integrand, q, q, epsilon, self.cuts(), symmetric=True)
         return sums.certified(lenience * (jnp.abs(sums.value) + jumping))
 
+    @by_price(deficit_rate)
     def deficit(self, q: ScalarLike, epsilon: ScalarLike) -> Array:
         """Return E φ'(u)² - `decorrelation`(q, ε), relatively accurate for ε down to 1e-10.
 
@@ -529,12 +549,6 @@ class Activation(abc.ABC):
 
     def __sub__(self, other: "Activation") -> "Activation":
         return self + -other
-
-
-def _coincide(kink: ScalarLike, other: ScalarLike) -> Array:
-    """Return whether two kinks are one, computed in two ways."""
-    k = jnp.asarray(kink, dtype=float)
-    return jnp.abs(jnp.asarray(other) - k) <= SAME_KINK * jnp.maximum(1.0, jnp.abs(k))
 
 
 def require_activation(name: str, phi: Any) -> None:

@@ -16,7 +16,15 @@ import jax
 import jax.numpy as jnp
 
 from meanfield.activations.base import Activation
-from meanfield.gaussian import TINY, LineRule, is_zero, line_rule, plackett
+from meanfield.activations.pair_rules import (
+    by_price,
+    decorrelation_rate,
+    deficit_rate,
+    separation_rate,
+    slope_covariance_rate,
+    slope_gap_rate,
+)
+from meanfield.gaussian import TINY, LineRule, from_masses, is_zero, line_rule, plackett
 from meanfield.typing import Array, ScalarLike
 
 # What adds up to F(1) - F(c) is known to ROUNDING, a result to LOST or not so.
@@ -40,10 +48,16 @@ class PiecewiseLinear(Activation):
         slopes = [self.slope(x) for x in (kinks[0] - 1.0, *inner, kinks[-1] + 1.0)]
         return tuple(after - before for before, after in itertools.pairwise(slopes))
 
+    @by_price(slope_covariance_rate)
     def slope_covariance(self, q1: ScalarLike, q2: ScalarLike, epsilon: ScalarLike) -> Array:
         rule, u1, u2 = self._identical(q1, q2)
         return rule.mean(self.slope(u1) * self.slope(u2)) - self._plackett(q1, q2, epsilon)[0]
 
+    def curvature_covariance(self, q1: ScalarLike, q2: ScalarLike, epsilon: ScalarLike) -> Array:
+        kinks, jumps = self.kinks(), self.slope_jumps()
+        return from_masses(jnp.zeros_like, jnp.zeros_like, jumps, jumps, q1, q2, epsilon, kinks, ())
+
+    @by_price(separation_rate)
     def separation(
         self, q1: ScalarLike, q2: ScalarLike, epsilon: ScalarLike, s: ScalarLike, t: ScalarLike
     ) -> Array:
@@ -112,11 +126,14 @@ class PiecewiseLinear(Activation):
         straight = slope * stretch * z + less * (value - slope * u2)
         return jnp.where(one_piece, straight, s * self(u1) - t * value)
 
+    @by_price(decorrelation_rate)
     def decorrelation(self, q: ScalarLike, epsilon: ScalarLike) -> Array:
         return self.slope_moment(q, 2) - self._plackett(q, q, epsilon)[1]
 
+    @by_price(slope_gap_rate)
     def slope_gap(self, q: ScalarLike, epsilon: ScalarLike) -> Array:
         return self._plackett(q, q, epsilon)[0]
 
+    @by_price(deficit_rate)
     def deficit(self, q: ScalarLike, epsilon: ScalarLike) -> Array:
         return self._plackett(q, q, epsilon)[1]

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from meanfield.activations.base import Activation, positive
+from meanfield.activations.pair_rules import by_price, decorrelation_rate
 from meanfield.activations.registry import register_activation
 from meanfield.gaussian import TINY
 from meanfield.typing import Array, ScalarLike
@@ -63,6 +64,7 @@ class Erf(Activation):
         """Return (1 + 2q1)(1 + 2q2) - 4 q12²."""
         return jnp.asarray(1 + 2.0 * q1 + 2.0 * q2 + 4.0 * q1 * q2 * epsilon * (2.0 - epsilon))
 
+    @by_price(decorrelation_rate)
     def decorrelation(self, q: ScalarLike, epsilon: ScalarLike) -> Array:
         # arcsin a - arcsin b = 2 arctan((a - b)/(√(1 - a²) + √(1 - b²))).
         x = jnp.maximum(q * epsilon, TINY)
@@ -220,6 +222,7 @@ class Sin(Activation):
             jnp.exp(-(gap + 2.0 * root * (2.0 - epsilon)) / 2),
         )
 
+    @by_price(decorrelation_rate)
     def decorrelation(self, q: ScalarLike, epsilon: ScalarLike) -> Array:
         x = jnp.maximum(q * epsilon, TINY)
         return -jnp.expm1(-x) * (1.0 + jnp.exp(x - 2.0 * q)) / (2 * x)
