@@ -35,7 +35,7 @@ import numpy as np
 
 from meanfield._elementwise import elementwise
 from meanfield._struct import struct
-from meanfield.rootfind import Bracket, close_bracket, implicit
+from meanfield.rootfind import Bracket, Equation, close_bracket, implicit
 from meanfield.typing import Array, ScalarLike
 
 NEWTON_STEPS = 12
@@ -70,8 +70,8 @@ def scaled_bounded(y: ScalarLike) -> ScaledBoundedTheorem:
     log_y = jnp.log(y)
     lower = _lambda(log_y)
     upper = (8 / np.pi) ** (1 / 6) * jnp.exp(-log_y / 3)
-    shtanh = _shtanh_ratio(log_y, lower, upper)
-    widest = _widest_ratio(log_y, lower, upper)
+    shtanh = _solve(_shtanh_excess, log_y, lower, upper)
+    widest = _solve(_widest_excess, log_y, lower, upper)
     return ScaledBoundedTheorem(
         ratio_lower=lower,
         ratio_upper=upper,
@@ -93,9 +93,7 @@ def lambert_w(log_z: Array) -> Array:
 
     start = jnp.where(log_z > 1, jnp.log(jnp.maximum(log_z, 1.0)), log_z)
     log_w = jax.lax.fori_loop(0, NEWTON_STEPS, newton, jax.lax.stop_gradient(start))
-    log_w = jax.lax.stop_gradient(log_w)
-    w = jnp.exp(log_w)
-    return jnp.exp(implicit(log_w, w + log_w - log_z, w + 1))
+    return jnp.exp(implicit(lambda t, log_z: jnp.exp(t) + t - log_z, log_w, log_z))
 
 
 def _lambda(log_y: Array) -> Array:
@@ -117,28 +115,23 @@ def _inverse_erf_excess(x: Array, power: int) -> Array:
     return jnp.expm1(-power * log_erf)
 
 
-def _solve(f, lower: Array, upper: Array) -> Array:  # pyright: ignore[reportMissingParameterType]
-    """Return the root in log x of a decreasing f(log x) between two bounds on x."""
+def _solve(f: Equation, log_y: Array, lower: Array, upper: Array) -> Array:
+    """Return the root in log x of a decreasing f(log x, log y) between two bounds on x."""
     ends = (jnp.log(lower) - 0.1, jnp.log(upper) + 0.1)
-    t = close_bracket(f, Bracket(*ends, jnp.ones(()), -jnp.ones(())))
-    return jnp.exp(implicit(t, *jax.jvp(f, (t,), (jnp.ones_like(t),))))
+    still = jax.lax.stop_gradient(log_y)
+    t = close_bracket(lambda t: f(t, still), Bracket(*ends, jnp.ones(()), -jnp.ones(())))
+    return jnp.exp(implicit(f, t, log_y))
 
 
-def _shtanh_ratio(log_y: Array, lower: Array, upper: Array) -> Array:
-    def excess(t: Array) -> Array:
-        x = jnp.exp(t)
-        left = 0.5 * np.log(2 / np.pi) - x * x / 2 - t
-        # y + (1 - y) erfc = y erf + erfc, a sum of positive terms.
-        log_erf = jnp.log(jax.scipy.special.erf(x / np.sqrt(2)))
-        return left - jnp.logaddexp(log_y + log_erf, _log_erfc(x))
-
-    return _solve(excess, lower, upper)
+def _shtanh_excess(t: Array, log_y: Array) -> Array:
+    x = jnp.exp(t)
+    left = 0.5 * np.log(2 / np.pi) - x * x / 2 - t
+    # y + (1 - y) erfc = y erf + erfc, a sum of positive terms.
+    log_erf = jnp.log(jax.scipy.special.erf(x / np.sqrt(2)))
+    return left - jnp.logaddexp(log_y + log_erf, _log_erfc(x))
 
 
-def _widest_ratio(log_y: Array, lower: Array, upper: Array) -> Array:
-    def excess(t: Array) -> Array:
-        x = jnp.exp(t)
-        right = jnp.logaddexp(_log_erfc(x), 0.5 * np.log(2 / np.pi) + t - x * x / 2)
-        return right - log_y - 2 * t
-
-    return _solve(excess, lower, upper)
+def _widest_excess(t: Array, log_y: Array) -> Array:
+    x = jnp.exp(t)
+    right = jnp.logaddexp(_log_erfc(x), 0.5 * np.log(2 / np.pi) + t - x * x / 2)
+    return right - log_y - 2 * t

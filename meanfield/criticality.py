@@ -30,7 +30,6 @@ References
 
 import dataclasses
 import math
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -114,14 +113,11 @@ def _masked(point: CriticalPoint) -> CriticalPoint:
     )
 
 
-def _excess(phi: Activation, wanted: Array) -> Callable[[Array], Array]:
-    """Return, as a function of log q, what σb²(q) has above `wanted`, relative to q."""
-
-    def excess(t: Array) -> Array:
-        q = jnp.exp(t)
-        return (phi.edge_deficit(q) / phi.slope_moment(q, 2) - wanted) / q
-
-    return excess
+def _excess(t: Array, arguments: tuple[Activation, Array]) -> Array:
+    """Return what σb²(q) has above the one that is wanted, relative to q = exp(t)."""
+    phi, wanted = arguments
+    q = jnp.exp(t)
+    return (phi.edge_deficit(q) / phi.slope_moment(q, 2) - wanted) / q
 
 
 @jax.jit
@@ -198,13 +194,13 @@ def _read_edge(phi: Activation, sigma_b: np.ndarray) -> CriticalPoint:
 def _edge_of_chaos(phi: Activation, sigma_b: ScalarLike) -> CriticalPoint:
     sigma_b = jnp.asarray(sigma_b)
     wanted = jnp.square(sigma_b)
-    excess = _excess(phi, wanted)
+    still = jax.lax.stop_gradient((phi, wanted))
 
     # q* = σw² E φ² + σb² is at least σb²: below, the excess is negative.
     start = jnp.log(jnp.where(wanted > 0, wanted, SMALLEST))
     steps = jnp.ceil((np.log(LARGEST) - start) / GRID_STEP)
-    t, crosses, blind = first_root(excess, start, GRID_STEP, steps)
-    t = implicit(t, *jax.jvp(excess, (t,), (jnp.ones_like(t),)))
+    t, crosses, blind = first_root(lambda t: _excess(t, still), start, GRID_STEP, steps)
+    t = implicit(_excess, t, (phi, wanted))
 
     everywhere, from_zero = _without_bias(phi, wanted)
     crosses = crosses & ~everywhere & ~from_zero

@@ -18,8 +18,6 @@ References
 [2] S. Schoenholz et al., Deep information propagation, ICLR 2017, arXiv:1611.01232.
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
@@ -67,6 +65,8 @@ def steady_state(layer: Layer, q0: ScalarLike = 1.0) -> SteadyState:
     grows for ever; NONFINITE where V overflows; NOT_CONVERGED where V is unresolved or the
     iteration does not settle. Differentiable by the implicit function theorem.
     """
+    # What is searched for has its derivatives from the theorem alone.
+    moving, layer = layer, jax.lax.stop_gradient(layer)
 
     def iterate(_: int, state: tuple[Array, Array]) -> tuple[Array, Array]:
         return state[1], layer.variance(state[1])
@@ -103,11 +103,9 @@ def steady_state(layer: Layer, q0: ScalarLike = 1.0) -> SteadyState:
     found = still | crosses
     fades = ~found & ~rising & ~blind & (layer.variance(jnp.zeros(())) == 0)
     q = jax.lax.stop_gradient(jnp.where(still, warm, jnp.where(crosses, root, FAINTEST)))
-    slope, chi = layer.variance_slope(q), layer.moments(q).mean
     # Where V' is 1 to rounding every variance is fixed: none moves with the parameters.
-    gap = jnp.where(jnp.abs(1 - slope) < 1e-9, 0.0, 1 - slope)
-    q = implicit(q, q - layer.variance(q), gap)
-    slope, chi = layer.variance_slope(q), layer.moments(q).mean
+    q = implicit(_growth, q, moving, slope=_gap, flat=1e-9)
+    slope, chi = moving.variance_slope(q), moving.moments(q).mean
     q = jnp.where(fades, 0.0, q)
 
     # Where φ jumps, χ1 is infinite and yet known.
@@ -128,6 +126,14 @@ def steady_state(layer: Layer, q0: ScalarLike = 1.0) -> SteadyState:
     return SteadyState(q, slope, chi, status.astype(jnp.int8))
 
 
+def _growth(q: Array, layer: Layer) -> Array:
+    return q - layer.variance(q)
+
+
+def _gap(q: Array, layer: Layer) -> Array:
+    return 1 - layer.variance_slope(q)
+
+
 @struct
 class CorrelationFixedPoint:
     """The limit `c` = 1 - `epsilon` of correlations, the map's `slope` there, a status."""
@@ -138,29 +144,20 @@ class CorrelationFixedPoint:
     status: Array
 
 
-@jax.custom_jvp
 def _log_epsilon(layer: Layer, q: Array) -> Array:
     """Return the root of log(ε'/ε) in log ε.
 
     ε'/ε falls from χ1 at ε = 0 to at most 1 at ε = 1, since C(0) >= 0; just above ε = 1 it is
     below 1 even where C(0) = 0.
     """
-
-    def growth(t: Array) -> Array:
-        return layer.growth(q, jnp.exp(t))
-
-    return first_root(growth, 1e-6, -EPSILON_STEP, EPSILON_STEPS)[0]
+    still = jax.lax.stop_gradient((layer, q))
+    root = first_root(lambda t: _log_growth(t, still), 1e-6, -EPSILON_STEP, EPSILON_STEPS)[0]
+    return implicit(_log_growth, root, (layer, q))
 
 
-@_log_epsilon.defjvp
-def _implicitly(primals: Any, tangents: Any) -> tuple[Array, Array]:
-    """Differentiate the root by the implicit function theorem, which costs only who asks for it."""
-    t = _log_epsilon(*primals)
-
-    layer, q = primals
-    _, moved = jax.jvp(lambda layer, q: layer.growth(q, jnp.exp(t)), primals, tangents)
-    _, slope = jax.jvp(lambda t: layer.growth(q, jnp.exp(t)), (t,), (jnp.ones_like(t),))
-    return t, -moved / slope
+def _log_growth(t: Array, arguments: tuple[Layer, Array]) -> Array:
+    layer, q = arguments
+    return layer.growth(q, jnp.exp(t))
 
 
 @elementwise()

@@ -109,8 +109,10 @@ def _correlations(phi: Activation, q: Array) -> ConvergenceRate:
         density += bend**2 * jnp.exp(-jnp.square(kink) / (2 * q))
     s = np.sqrt(2) / (3 * np.pi) * weight_variance * density
     bend = weight_variance * q * phi.smooth_curvature_moment(q)
-    smooth, kinked = 2 / bend, 4 / s**2
     is_kinked = density > 0
+    # A constant that does not count has no derivative that could be lost.
+    smooth = 2 / jnp.where(bend == 0, 1.0, bend)
+    kinked = 4 / jnp.where(is_kinked, s, 1.0) ** 2
     status = jnp.where(
         (point.status == Status.OK) & ~is_kinked & (bend <= ROUNDING**2),
         Status.NO_SOLUTION,
@@ -119,7 +121,7 @@ def _correlations(phi: Activation, q: Array) -> ConvergenceRate:
     return ConvergenceRate(
         exponent=jnp.where(is_kinked, 2.0, 1.0),
         constant=jnp.where(is_kinked, kinked, smooth),
-        crossover=jnp.where(is_kinked, kinked / smooth, jnp.inf),
+        crossover=jnp.where(is_kinked, kinked * bend / 2, jnp.inf),
         regime=jnp.where(is_kinked, Regime.KINKED, Regime.SMOOTH),
         status=status,
     )

@@ -1,9 +1,9 @@
 """Roots of a function of one variable: scan for a bracket, then close it.
 
 `close_bracket` is Chandrupatla's method [1]: inverse quadratic interpolation where it is safe,
-bisection elsewhere; it never leaves the bracket. `implicit` then attaches the derivative of
-the implicit function theorem, in forward and in reverse mode. `all_roots` works outside JAX's
-compiler, on a function that returns its slope too: so it finds double roots.
+bisection elsewhere; it never leaves the bracket. `implicit` then attaches the derivatives of
+the implicit function theorem, of any order, in forward and in reverse mode. `all_roots` works
+outside JAX's compiler, on a function that returns its slope too: so it finds double roots.
 
 References
 ----------
@@ -12,6 +12,7 @@ References
 """
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Callable
 from dataclasses import replace
@@ -199,15 +200,40 @@ def _changed(low: Array, high: Array) -> Array:
     return ((low < 0) != (high < 0)) & ~(jnp.isnan(low) | jnp.isnan(high))
 
 
-def implicit(root: Array, residual: Array, slope: Array) -> Array:
-    """Return `root` with the derivative -∂f/∂θ / f', given residual f(root; θ) and slope f'.
+Equation = Callable[[Array, Any], Array]
 
-    `residual` must be evaluated at a root that is constant (`jax.lax.stop_gradient`). A zero
-    slope, where the theorem does not apply, gives a zero derivative.
+
+def implicit(
+    f: Equation, root: Array, arguments: Any, slope: Equation | None = None, flat: float = 0.0
+) -> Array:
+    """Return the `root` x of f(x, arguments) = 0 with its derivatives in the arguments.
+
+    By the implicit function theorem they are -∂f/∂arguments / f', of any order: the derivative is
+    evaluated at a root that has derivatives itself. f must use no traced numbers but its own
+    arguments; `slope` is f', where that is known better than by differentiating f. A slope of at
+    most `flat` in size, where the theorem does not apply, gives a zero derivative.
     """
-    slope = jax.lax.stop_gradient(slope)
-    step = residual / jnp.where(slope == 0, jnp.inf, slope)
-    return root - (step - jax.lax.stop_gradient(step))
+    return _root(f, slope or _slope_of(f), flat, jax.lax.stop_gradient(root), arguments)
+
+
+def _slope_of(f: Equation) -> Equation:
+    return lambda x, arguments: jax.jvp(lambda x: f(x, arguments), (x,), (jnp.ones_like(x),))[1]
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2))
+def _root(_f: Equation, _slope: Equation, _flat: float, root: Array, _arguments: Any) -> Array:
+    return root
+
+
+@_root.defjvp
+def _implicitly(
+    f: Equation, slope: Equation, flat: float, primals: Any, tangents: Any
+) -> tuple[Array, Array]:
+    (root, arguments), (_, steps) = primals, tangents
+    x = _root(f, slope, flat, root, arguments)
+    moved = jax.jvp(lambda arguments: f(x, arguments), (arguments,), (steps,))[1]
+    steepness = slope(x, arguments)
+    return x, -moved / jnp.where(jnp.abs(steepness) <= flat, jnp.inf, steepness)
 
 
 @dataclasses.dataclass(frozen=True)
