@@ -10,6 +10,9 @@ from meanfield.activations.custom import Custom
 MEMBERS = [
     ("shtanh", {"a": 1.0, "k": 1.0}, 1.0, 1.0),
     ("shtanh", {"a": 0.3, "k": 2.5}, 0.3, 2.5),
+    ("shtanh", {"a": 1e-5, "k": 1.0}, 1e-5, 1.0),
+    ("shtanh", {"a": 3e4, "k": 2.0}, 3e4, 2.0),
+    ("shtanh", {"a": 1e9, "k": 1.0}, 1e9, 1.0),
     ("hard_tanh", {"a": 2.0}, 2.0, 1.0),
     ("ssin", {"a": 1.0}, 1.0, 1.0),
     ("ssin", {"a": 3.0}, 3.0, 1.0),
@@ -39,13 +42,25 @@ def broken(x):
     return jnp.where(jnp.abs(x) <= 1, x, 0.5 * jnp.sign(x))
 
 
+def beside(height, place, width):
+    """Return hard tanh with a bump at |x| = place, odd."""
+
+    def function(x):
+        bump = height * jnp.exp(-(((jnp.abs(x) - place) / width) ** 2))
+        return jnp.clip(x, -1.0, 1.0) + jnp.sign(x) * bump
+
+    return Custom(function, (-1.0, 1.0))
+
+
 OUTSIDERS = {
+    "too large far away": (beside(0.1, 3e4, 1e3), {"bounded"}),
+    "too steep at 63": (beside(-0.5, 63.0, 0.05), {"slope_bounded"}),
     "tanh": (mf.activation("tanh"), {"linear", "bounded"}),
     "arctan": (mf.activation("arctan"), {"linear", "bounded"}),
     "relu": (mf.activation("relu"), {"odd", "linear", "bounded", "slope_bounded"}),
     "relu6": (mf.activation("relu6"), {"odd", "linear", "bounded", "slope_bounded"}),
     "abs": (mf.activation("abs"), {"odd", "linear", "bounded", "slope_bounded"}),
-    "linear on all of R": (mf.activation("linear"), set()),
+    "linear on all of R": (mf.activation("linear"), {"bounded"}),
     "clip(x, -1, 2)": (
         Custom(lambda x: jnp.clip(x, -1.0, 2.0), (-1.0, 2.0)),
         {"odd", "bounded"},

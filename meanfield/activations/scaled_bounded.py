@@ -7,8 +7,9 @@
     3. φ(x) = k x on [-a, a], and |φ(x)| ≤ a k everywhere;
     4. φ is twice differentiable but for finitely many points, with |φ'| ≤ k.
 
-The check samples φ densely out to |x| = 10⁴ and at its kinks; a is the end of the linear
-stretch, located to rounding.
+The check samples φ densely from |x| = 10⁻¹² to 10¹⁵, within every piece between two kinks and
+beside the kinks; a is the end of the linear stretch, which is a kink. It is inf for a φ that is
+linear everywhere, and therefore unbounded.
 
 References
 ----------
@@ -17,6 +18,7 @@ References
 """
 
 import dataclasses
+import itertools
 
 import jax.numpy as jnp
 import numpy as np
@@ -26,7 +28,11 @@ from meanfield.activations.custom import find_kinks
 
 # Equalities are judged to this fraction of the values compared.
 EQUAL = 1e-9
+# φ has to be finite up to FAR; beyond, what overflows is not judged.
 FAR = 1e4
+CLOSEST, FARTHEST = 1e-12, 1e15
+# Samples on either side of 0 that are even in log |x|, near 0, and in a piece between two kinks.
+GRADED, EVEN, INNER = 400_001, 100_001, 2001
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,33 +78,42 @@ def is_scaled_bounded(phi: Activation) -> ScaledBounded:
 
     # k is the slope at 0, averaged over its one-sided limits: at 0 itself there may be a kink.
     k = float(sum(phi.limit(phi.slope, 0.0, side) for side in (-1, 1)) / 2)
-    continuous = all(float(jump) == 0 for jump in phi.jumps()) and bool(np.isfinite(value).all())
+    near = np.abs(x) <= FAR
+    continuous = all(float(jump) == 0 for jump in phi.jumps())
+    continuous = continuous and bool(np.isfinite(value[near]).all())
+    judged = near | ~(np.isnan(value) | np.isnan(mirrored) | np.isnan(slope))
+    value, mirrored, slope, size = (y[judged] for y in (value, mirrored, slope, size))
     odd = bool(np.all(np.abs(value + mirrored) <= EQUAL * size + 1e-300))
     a = _linear_reach(phi, k, kinks) if k > 0 else 0.0
     linear = a > 0
-    _, doubts = find_kinks(phi.__call__)
+    # The search knows what is narrow in units of 1: here the linear stretch is one.
+    unit = a if np.isfinite(a) and linear else 1.0
+    _, doubts = find_kinks(lambda t: phi(unit * t))
     return ScaledBounded(
         a=a if linear else float("nan"),
         k=k if linear else float("nan"),
         continuous=continuous,
         odd=odd,
         linear=linear,
-        bounded=linear and bool(np.all(np.abs(value) <= a * k * (1 + EQUAL))),
+        bounded=linear
+        and bool(np.isfinite(a))
+        and bool(np.all(np.abs(value) <= a * k * (1 + EQUAL))),
         slope_bounded=k > 0 and bool(np.all(np.abs(slope) <= k * (1 + EQUAL))),
         twice_differentiable=not doubts,
     )
 
 
 def _samples(kinks: np.ndarray) -> np.ndarray:
-    even = np.linspace(-50.0, 50.0, 200_001)
-    graded = np.geomspace(1e-9, FAR, 4001)
+    even = np.linspace(0.0, 50.0, EVEN)
+    graded = np.geomspace(CLOSEST, FARTHEST, GRADED)
     beside = np.concatenate([kinks * (1 - 1e-9), kinks * (1 + 1e-9)])
-    x = np.concatenate([even, -graded, graded, beside])
-    return np.sort(x[x != 0])
+    pieces = [np.linspace(*piece, INNER)[1:-1] for piece in itertools.pairwise(kinks)]
+    x = np.concatenate([-even, even, -graded, graded, beside, *pieces])
+    return np.sort(x[(x != 0) & ~np.isin(x, kinks)])
 
 
 def _linear_reach(phi: Activation, k: float, kinks: np.ndarray) -> float:
-    """Return the largest a with φ(x) = k x on [-a, a], 0 if there is none."""
+    """Return the largest a with φ(x) = k x on [-a, a], 0 if there is none and inf if all are."""
 
     def holds(a: float) -> bool:
         x = np.linspace(-a, a, 2001)
@@ -106,4 +121,6 @@ def _linear_reach(phi: Activation, k: float, kinks: np.ndarray) -> float:
 
     # A linear stretch that is not all of R ends at a kink.
     ends = sorted({abs(kink) for kink in kinks if kink != 0}, reverse=True)
-    return next((a for a in (FAR, *ends) if holds(a)), 0.0)
+    if holds(10 * max([FAR, *ends])):
+        return float("inf")
+    return next((a for a in ends if holds(a)), 0.0)
