@@ -39,6 +39,8 @@ from meanfield.rootfind import Bracket, Equation, close_bracket, implicit
 from meanfield.typing import Array, ScalarLike
 
 NEWTON_STEPS = 12
+# From here on the asymptotic series of erfc(x/√2) has the digits of double precision.
+TAIL, TAIL_TERMS = 15.0, 16
 RANGE = (lambda y: (y >= 1e-300) & (y <= 1e100), "a number from 1e-300 to 1e100")
 
 
@@ -103,7 +105,15 @@ def _lambda(log_y: Array) -> Array:
 
 def _log_erfc(x: Array) -> Array:
     """Return log erfc(x/√2)."""
-    return np.log(2.0) + jax.scipy.special.log_ndtr(-x)
+    # Far out, where JAX has three terms of it, by the series erfc(x/√2) = √(2/π) e^(-x²/2)/x
+    # (1 - 1/x² + 3/x⁴ - 15/x⁶ ...).
+    far = jnp.maximum(x, TAIL)
+    series = jnp.ones_like(far)
+    for k in range(2 * TAIL_TERMS - 1, 0, -2):
+        series = 1 - k / jnp.square(far) * series
+    tail = 0.5 * np.log(2 / np.pi) - jnp.square(far) / 2 - jnp.log(far) + jnp.log(series)
+    near = np.log(2.0) + jax.scipy.special.log_ndtr(-jnp.minimum(x, TAIL))
+    return jnp.where(x > TAIL, tail, near)
 
 
 def _inverse_erf_excess(x: Array, power: int) -> Array:

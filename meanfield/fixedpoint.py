@@ -39,6 +39,11 @@ FAINTEST = 1e-20
 WARM_UP = 60
 # A relative change below this is rounding: the variance is fixed as it is.
 ROUNDING = 1e-13
+# V' this close to 1 is 1.
+STEADY = 1e-9
+# From a variance at which V is the identity to rounding, V is looked at upwards in these steps of
+# log q.
+LOOK_STEP, LOOK_STEPS = 2.0, 64
 # A correlation slope this close to 1 is 1: on the edge, c = 1 is the limit.
 ON_EDGE = 1e-12
 # 1 - c* is looked for from 1 downwards in these steps of its logarithm.
@@ -89,6 +94,26 @@ def steady_state(layer: Layer, q0: ScalarLike = 1.0) -> SteadyState:
         value = excess(t)
         return jnp.where(jnp.abs(value) <= ROUNDING, jnp.where(rising, TINY, -TINY), value)
 
+    def trend() -> Array:
+        def hidden(state: tuple[Array, Array]) -> Array:
+            i, value = state
+            return (jnp.abs(value) <= ROUNDING) & (i < LOOK_STEPS)
+
+        def further(state: tuple[Array, Array]) -> tuple[Array, Array]:
+            i = state[0] + 1
+            return i, excess(start + LOOK_STEP * i)
+
+        value = jax.lax.while_loop(hidden, further, (jnp.zeros((), int), jnp.zeros(())))[1]
+        return jnp.where(jnp.isfinite(value), value, 0.0)
+
+    # Without biases V may leave the identity by less than rounding. If it is not the identity at
+    # larger variances either, its sign there is that of a drift that never ends.
+    nothing = layer.variance(jnp.zeros(())) == 0
+    drifts = still & nothing & (jnp.abs(1 - layer.variance_slope(warm)) < STEADY)
+    drift = jax.lax.cond(drifts, trend, lambda: jnp.zeros(()))
+    drifts = jnp.abs(drift) > ROUNDING
+    still, rising = still & ~drifts, jnp.where(drifts, drift > 0, rising)
+
     step = jnp.where(rising, GRID_STEP, -GRID_STEP)
 
     def tilt(t: Array) -> Array:
@@ -101,16 +126,16 @@ def steady_state(layer: Layer, q0: ScalarLike = 1.0) -> SteadyState:
     root = jnp.exp(close_bracket(excess, bracket))
 
     found = still | crosses
-    fades = ~found & ~rising & ~blind & (layer.variance(jnp.zeros(())) == 0)
+    fades = ~found & ~rising & ~blind & nothing
     q = jax.lax.stop_gradient(jnp.where(still, warm, jnp.where(crosses, root, FAINTEST)))
     # Where V' is 1 to rounding every variance is fixed: none moves with the parameters.
-    q = implicit(_growth, q, moving, slope=_gap, flat=1e-9)
+    q = implicit(_growth, q, moving, slope=_gap, flat=STEADY)
     slope, chi = moving.variance_slope(q), moving.moments(q).mean
     q = jnp.where(fades, 0.0, q)
 
     # Where φ jumps, χ1 is infinite and yet known.
     resolved = jnp.isfinite(q) & jnp.isfinite(slope) & ~jnp.isnan(chi)
-    settles = resolved & (jnp.abs(slope) <= 1 + 1e-9)
+    settles = resolved & (jnp.abs(slope) <= 1 + STEADY)
     absent = jnp.where(
         jnp.isinf(bracket.f_high) & rising,
         Status.NONFINITE,

@@ -71,6 +71,18 @@ def test_sharp_ends_solve_their_equations(y):
     assert float(right / (y * u**2)) == pytest.approx(1, rel=1e-12)
 
 
+@pytest.mark.parametrize("y", [1e-300, 1e-100, 1e-50])
+def test_the_sharp_lower_end_keeps_its_digits_far_out(y):
+    x = float(bounds.scaled_bounded(y).sharp_ratio_lower)
+
+    def excess(x):
+        left = mp.sqrt(2 / mp.pi) * mp.exp(-(x**2) / 2) / x - mp.erfc(x / mp.sqrt(2))
+        return mp.log(left) - mp.log(y) - mp.log(mp.erf(x / mp.sqrt(2)))
+
+    with mp.workdps(50):
+        assert x == pytest.approx(float(mp.findroot(excess, (x * 0.999, x))), rel=2e-13)
+
+
 def test_derivatives_match_central_differences():
     for field in ("ratio_lower", "sharp_ratio_lower", "sharp_ratio_upper", "moment_ratio"):
 

@@ -325,6 +325,18 @@ def test_the_steady_state_is_differentiable_in_every_parameter():
     np.testing.assert_allclose(gradient, [q_by, m_by, m_by], rtol=1e-11, atol=1e-13)
 
 
+def test_a_drift_below_rounding_is_a_drift():
+    """V(q) = q - 2q² of tanh, and q + 3q²/2 of x + x³/4: both look fixed at q = 1e-14."""
+    small = np.array([1e-30, 1e-14])
+    fading = mf.steady_state(mf.Dense(mf.activation("tanh"), 1.0, 0.0), small)
+    assert fading.status.tolist() == [mf.Status.VANISHES] * 2
+    growing = mf.from_callable(lambda x: x + x**3 / 4, kinks=())
+    assert mf.steady_state(mf.Dense(growing, 1.0, 0.0), 1e-14).status == mf.Status.DIVERGES
+    fixed = mf.steady_state(mf.Dense(mf.activation("relu"), np.sqrt(2), 0.0), small)
+    np.testing.assert_allclose(fixed.q, small, rtol=1e-12)
+    assert fixed.status.tolist() == [mf.Status.OK] * 2
+
+
 def test_a_moving_kink_moves_the_steady_state():
     def q(a):
         return mf.steady_state(mf.Dense(mf.activation("shtanh", a=a), 1.4, 0.3)).q
