@@ -177,3 +177,59 @@ def test_identical_inputs_part_by_the_slopes_on_the_way():
         expected *= float(mf.correlation_slope(layer, q, 1.0))
         q = float(layer.variance(q))
     assert slope == pytest.approx(expected, rel=1e-9)
+
+
+# Roots, twice -------------------------------------------------------------------------------
+
+
+def second(f):
+    """Return f'' in forward mode over reverse mode, and the difference of f' beside it."""
+
+    def both(x, step=1e-3):
+        slope = jax.jit(jax.grad(f))
+        return jax.jit(jax.jacfwd(jax.grad(f)))(x), (slope(x + step) - slope(x - step)) / step / 2
+
+    return both
+
+
+def test_the_second_derivative_of_the_edge():
+    by_bias, numeric = second(lambda x: mf.edge_of_chaos(TANH, x).sigma_w)(0.3)
+    assert by_bias == pytest.approx(-1.0461, abs=5e-5)
+    assert by_bias == pytest.approx(float(numeric), rel=1e-4)
+    by_width, numeric = second(lambda a: mf.edge_of_chaos(mf.activation("shtanh", a=a), 0.3).q)(1.1)
+    assert by_width == pytest.approx(float(numeric), rel=1e-4)
+
+
+def test_the_second_derivative_of_a_fixed_variance():
+    value, numeric = second(lambda w: mf.steady_state(mf.Dense(TANH, w, 0.3)).q)(1.5)
+    assert value == pytest.approx(float(numeric), rel=1e-5)
+
+
+def test_the_second_derivative_of_a_limit_of_correlations():
+    """Of sin all is elementary: differentiation of c* takes no quadrature."""
+
+    def c(w):
+        return mf.correlation_fixed_point(mf.Dense(mf.activation("sin"), w, 0.4)).c
+
+    value, numeric = second(c)(1.8)
+    assert value == pytest.approx(float(numeric), rel=1e-5)
+
+    def depth(w):
+        return mf.depth_scales(mf.Dense(mf.activation("sin"), w, 0.4)).xi_c
+
+    value, numeric = second(depth)(1.8)
+    assert value == pytest.approx(float(numeric), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["ratio_lower", "sharp_ratio_lower", "sharp_ratio_upper"])
+def test_the_second_derivative_of_a_bound(name):
+    value, numeric = second(lambda y: getattr(mf.bounds.scaled_bounded(y), name))(0.3)
+    assert value == pytest.approx(float(numeric), rel=1e-4)
+
+
+def test_the_constant_of_a_rate_is_differentiable():
+    slope = jax.jit(jax.grad(lambda q: mf.convergence_rate(TANH, q).constant))
+    assert slope(0.9) == pytest.approx(-4.678, abs=5e-4)
+    kinked = jax.jit(jax.grad(lambda q: mf.convergence_rate(HARD, q).constant))
+    values = mf.convergence_rate(HARD, np.array([0.9 - 1e-4, 0.9 + 1e-4])).constant
+    assert kinked(0.9) == pytest.approx(float(values[1] - values[0]) / 2e-4, rel=1e-6)
