@@ -19,7 +19,7 @@ from jax.sharding import Mesh, PartitionSpec
 
 from meanfield import devices
 from meanfield._struct import Whole, concrete, map_leaves, tracing
-from meanfield.errors import MeanFieldError, require
+from meanfield.errors import MeanFieldError, Status, require
 
 # The length of vectors that kernels are compiled for; longer vectors are cut.
 LENGTH = 128
@@ -33,7 +33,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 Domain = tuple[Callable[[Any], Any], str]
 POSITIVE: Domain = (lambda x: (x > 0) & (x < np.inf), "a finite number > 0")
 NON_NEGATIVE: Domain = (lambda x: (x >= 0) & (x < np.inf), "a finite number >= 0")
+# What is not known yet, NaN or an overflow, is handed on.
+NOT_NEGATIVE: Domain = (lambda x: ~(x < 0), "a number >= 0")
 CORRELATION: Domain = (lambda x: abs(x) <= 1 + SLACK, "a correlation in [-1, 1]")
+DECORRELATION: Domain = (lambda x: (x >= -SLACK) & (x <= 2 + SLACK), "1 - correlation, in [0, 2]")
 
 
 def elementwise(*static_argnames: str, **domains: Domain) -> Callable[[F], F]:
@@ -43,13 +46,14 @@ def elementwise(*static_argnames: str, **domains: Domain) -> Callable[[F], F]:
     (`lax.cond`) cost nothing and memory does not grow with the batch; an accelerator takes some
     at a time, and arrays that are cut between devices are evaluated where they are. `domains`
     gives, for an argument, a test of its values and the words for what is legal; concrete values
-    outside raise `MeanFieldError`.
+    outside raise `MeanFieldError`. Of traced values outside, and of records whose method `legal`
+    refuses them, the result is NaN, and its status OUT_OF_DOMAIN.
     """
 
     def decorator(function: F) -> F:
         signature = inspect.signature(function)
         first = jax.jit(_named(_first, function), static_argnums=0)
-        every = jax.jit(_named(_every, function), static_argnums=(0, 1, 2))
+        every = jax.jit(_named(_every, _guarded(function, domains)), static_argnums=(0, 1, 2))
 
         def checked(*args: Any, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
             bound = signature.bind(*args, **kwargs)
@@ -98,6 +102,26 @@ def elementwise(*static_argnames: str, **domains: Domain) -> Callable[[F], F]:
         return wrapper  # pyright: ignore[reportReturnType]
 
     return decorator
+
+
+def _guarded(function: F, domains: dict[str, Domain]) -> F:
+    """Return a function of scalars whose result is NaN where an argument is illegal."""
+
+    @functools.wraps(function)
+    def guarded(**arguments: Any) -> Any:
+        tests = [domains[name][0](arguments[name]) for name in domains]
+        tests += [value.legal() for value in arguments.values() if hasattr(value, "legal")]
+        legal = functools.reduce(jnp.logical_and, tests, jnp.ones((), bool))
+
+        def masked(path: Any, x: Any) -> Any:
+            if jax.tree_util.keystr(path[-1:], simple=True) == "status":
+                return jnp.where(legal, x, Status.OUT_OF_DOMAIN).astype(x.dtype)
+            return jnp.where(legal, x, jnp.nan) if jnp.issubdtype(x.dtype, jnp.inexact) else x
+
+        result = function(**arguments)
+        return jax.tree_util.tree_map_with_path(masked, result) if tests else result
+
+    return guarded  # pyright: ignore[reportReturnType]
 
 
 def side_by_side(function: F, *static_argnames: str) -> F:

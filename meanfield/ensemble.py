@@ -343,7 +343,7 @@ def _inputs(
     legal = variances.shape in ((), (2,)) and POSITIVE[0](variances)
     require(legal, "q", q, "a finite number > 0, or two of them")
     q1, q2 = np.broadcast_to(variances, 2)
-    return Covariance(float(q1), float(q2), 1.0 - float(c))
+    return Covariance(float(q1), float(q2), 1.0 - min(1.0, max(-1.0, float(c))))
 
 
 def _network_bytes(widths: tuple[int, ...], jacobians: bool) -> int:

@@ -419,7 +419,7 @@ def from_masses(
             weight = mass * normal_density(jnp.asarray(kink / r1)) / r1
             total += jnp.where(mass == 0, 0.0, weight * smooth)
             for place, second in zip(kinks, other_masses, strict=False):
-                density = normal_density((place - mean) / spread) / spread
+                density = normal_density(jnp.asarray((place - mean) / spread)) / spread
                 met = (rest <= TINY) & coincide(place, mean)
                 total += jnp.where(met, 0.0, weight * second * density)
                 meeting += jnp.where(met, weight * second, 0.0)

@@ -15,19 +15,23 @@ References
     linearity and effective initialisation, arXiv:2105.07741 (2021).
 """
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
-from meanfield._elementwise import POSITIVE, elementwise
+from meanfield._elementwise import NOT_NEGATIVE, POSITIVE, elementwise
 from meanfield._struct import struct
 from meanfield.activations.base import Activation
 from meanfield.errors import Status
-from meanfield.layers import Layer
+from meanfield.layers import Layer, Moments
 from meanfield.typing import Array, ScalarLike
 
 # A relative variance below this is rounding: orthogonal weights and a slope of one size.
 ROUNDING = 1e-14
-DEPTH = (lambda depth: np.isfinite(depth) & (depth >= 1), "a finite number >= 1")
+DEPTH = (
+    lambda depth: (depth == 0) | ((depth >= 1) & (depth < np.inf)),
+    "0 or a finite number >= 1",
+)
 
 
 @struct
@@ -45,12 +49,18 @@ class JacobianMoments:
 
 @elementwise(q=POSITIVE, depth=DEPTH)
 def jacobian_moments(layer: Layer, q: ScalarLike, depth: ScalarLike) -> JacobianMoments:
-    """Return the moments for `depth` >= 1 repetitions of a layer at fixed variance q > 0.
+    """Return the moments for `depth` repetitions of a layer at fixed variance q > 0.
 
-    Arguments broadcast. Where m1 or m2 leaves double precision its logarithm still holds. The
-    status is NONFINITE where φ jumps, NOT_CONVERGED where an expectation is unresolved.
+    Arguments broadcast; the depth is at least 1, or 0, which is the identity. Where m1 or m2
+    leaves double precision its logarithm still holds. The status is NONFINITE where φ jumps,
+    NOT_CONVERGED where an expectation is unresolved.
     """
     moments = layer.moments(q)
+    # Of no layer the moments are those of the identity, whatever a layer's are.
+    none = jnp.asarray(depth) == 0
+    moments = jax.tree.map(
+        lambda x, y: jnp.where(none, x, y), Moments(jnp.ones(()), jnp.zeros(())), moments
+    )
     log_m1 = depth * jnp.log(moments.mean)
     spread = moments.relative_variance
     spread = depth * jnp.where(jnp.abs(spread) < ROUNDING, 0.0, spread)
@@ -64,7 +74,7 @@ def jacobian_moments(layer: Layer, q: ScalarLike, depth: ScalarLike) -> Jacobian
     return JacobianMoments(*fields, status=jnp.where(known, Status.OK, bad).astype(jnp.int8))
 
 
-@elementwise()
+@elementwise(q=NOT_NEGATIVE)
 def slope_kurtosis(phi: Activation, q: ScalarLike) -> Array:
     """Return μ2/μ1² = E φ'⁴/(E φ'²)² of pre-activations of variance q > 0; they broadcast."""
     return phi.slope_moment(q, 4) / phi.slope_moment(q, 2) ** 2

@@ -33,13 +33,22 @@ References
 """
 
 import abc
-from typing import Literal
+import functools
+import operator
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from meanfield._elementwise import NON_NEGATIVE, SLACK, Domain, elementwise
+from meanfield._elementwise import (
+    DECORRELATION,
+    NON_NEGATIVE,
+    NOT_NEGATIVE,
+    SLACK,
+    Domain,
+    elementwise,
+)
 from meanfield._struct import concrete, require_number, static, struct
 from meanfield.activations.base import Activation, require_activation
 from meanfield.errors import MeanFieldError, require
@@ -51,6 +60,8 @@ Ensemble = Literal["gaussian", "orthogonal"]
 ALIKE = 1e-11
 S1 = {"gaussian": -1.0, "orthogonal": 0.0}
 PROBABILITY: Domain = (lambda x: (x > 0) & (x <= 1), "a probability in (0, 1]")
+# The numbers of a dense layer.
+DENSE = {"sigma_w": NON_NEGATIVE, "sigma_b": NON_NEGATIVE, "keep": PROBABILITY}
 
 
 @struct
@@ -60,6 +71,11 @@ class Covariance:
     q1: ScalarLike
     q2: ScalarLike
     epsilon: ScalarLike
+
+    def legal(self) -> Any:
+        """Return whether no variance is negative, and the correlation is one."""
+        positive = NOT_NEGATIVE[0](self.q1) & NOT_NEGATIVE[0](self.q2)
+        return positive & DECORRELATION[0](self.epsilon)
 
     @classmethod
     def of(cls, q1: ScalarLike, q2: ScalarLike, q12: ScalarLike) -> "Covariance":
@@ -89,6 +105,10 @@ class Moments:
 
 class Layer(abc.ABC):
     """A map of Gaussian pre-activations to Gaussian pre-activations."""
+
+    @abc.abstractmethod
+    def legal(self) -> Any:
+        """Return whether all parameters are in their domains."""
 
     @abc.abstractmethod
     def variance(self, q: ScalarLike) -> Array:
@@ -166,30 +186,34 @@ class Dense(Layer):
             raise MeanFieldError(
                 f"ensemble = {self.ensemble!r} is not legal; it must be 'gaussian' or 'orthogonal'"
             )
-        domains = {"sigma_w": NON_NEGATIVE, "sigma_b": NON_NEGATIVE, "keep": PROBABILITY}
-        for name, (check, legal) in domains.items():
+        for name, (check, legal) in DENSE.items():
             value = getattr(self, name)
             require_number(name, value)
             if concrete(value):
                 require(check(np.asarray(value)), name, value, legal)
 
-    @elementwise()
+    def legal(self) -> Any:
+        tests = [check(getattr(self, name)) for name, (check, _) in DENSE.items()]
+        return functools.reduce(operator.and_, tests, self.phi.legal())
+
+    @elementwise(q=NOT_NEGATIVE)
     def variance(self, q: ScalarLike) -> Array:
         weight_variance = jnp.square(self.sigma_w) / self.keep
         return weight_variance * self.phi.second_moment(q) + jnp.square(self.sigma_b)
 
-    @elementwise()
+    @elementwise(q=NOT_NEGATIVE)
     def variance_slope(self, q: ScalarLike) -> Array:
         return jnp.square(self.sigma_w) / self.keep * self.phi.variance_slope(q)
 
-    @elementwise()
+    @elementwise(q=NOT_NEGATIVE, epsilon=DECORRELATION)
     def correlation_slope(self, q: ScalarLike, epsilon: ScalarLike) -> Array:
+        epsilon = legal_epsilon(epsilon)
         gain = jnp.square(self.sigma_w) * q / self.variance(q)
         return gain * self.phi.slope_covariance(q, q, epsilon)
 
-    @elementwise()
+    @elementwise(q=NOT_NEGATIVE, epsilon=DECORRELATION)
     def decorrelation(self, q: ScalarLike, epsilon: ScalarLike) -> Array:
-        variance = self.variance(q)
+        epsilon, variance = legal_epsilon(epsilon), self.variance(q)
         gain = jnp.square(self.sigma_w) * q / variance
         return gain * self.phi.distance(q, epsilon) + self._noise(q) / variance
 
@@ -205,9 +229,9 @@ class Dense(Layer):
             )
         )
 
-    @elementwise()
+    @elementwise(q=NOT_NEGATIVE, epsilon=DECORRELATION)
     def growth(self, q: ScalarLike, epsilon: ScalarLike) -> Array:
-        variance = self.variance(q)
+        epsilon, variance = legal_epsilon(epsilon), self.variance(q)
         gain, noise = jnp.square(self.sigma_w) * q / variance, self._noise(q) / variance
         limit = gain * self.phi.slope_moment(q, 2)
 
@@ -226,6 +250,7 @@ class Dense(Layer):
 
     @elementwise()
     def propagate(self, pair: Covariance) -> Covariance:
+        pair = Covariance(pair.q1, pair.q2, legal_epsilon(pair.epsilon))
         v1, v2 = self.variance(pair.q1), self.variance(pair.q2)
 
         def unequal() -> Array:
@@ -242,7 +267,7 @@ class Dense(Layer):
         epsilon = jax.lax.cond(alike, lambda: self.decorrelation(q, pair.epsilon), unequal)
         return Covariance(v1, v2, epsilon)
 
-    @elementwise()
+    @elementwise(q=NOT_NEGATIVE)
     def moments(self, q: ScalarLike) -> Moments:
         mu1, mu2 = self.phi.slope_moment(q, 2), self.phi.slope_moment(q, 4)
         ratio = mu2 / (self.keep * mu1**2)
@@ -260,13 +285,16 @@ class Serial(Layer):
             if not isinstance(layer, Layer):
                 raise MeanFieldError(f"layer {layer!r} is not legal; it must be a Layer")
 
-    @elementwise()
+    def legal(self) -> Any:
+        return functools.reduce(operator.and_, (layer.legal() for layer in self.layers), True)
+
+    @elementwise(q=NOT_NEGATIVE)
     def variance(self, q: ScalarLike) -> Array:
         for layer in self.layers:
             q = layer.variance(q)
         return jnp.asarray(q)
 
-    @elementwise()
+    @elementwise(q=NOT_NEGATIVE)
     def variance_slope(self, q: ScalarLike) -> Array:
         slope = jnp.ones(())
         for layer in self.layers:
@@ -279,13 +307,13 @@ class Serial(Layer):
             pair = layer.propagate(pair)
         return pair
 
-    @elementwise()
+    @elementwise(q=NOT_NEGATIVE, epsilon=DECORRELATION)
     def decorrelation(self, q: ScalarLike, epsilon: ScalarLike) -> Array:
         for layer in self.layers:
             q, epsilon = layer.variance(q), layer.decorrelation(q, epsilon)
         return jnp.asarray(epsilon)
 
-    @elementwise()
+    @elementwise(q=NOT_NEGATIVE, epsilon=DECORRELATION)
     def growth(self, q: ScalarLike, epsilon: ScalarLike) -> Array:
         total = jnp.zeros(())
         for layer in self.layers:
@@ -296,7 +324,7 @@ class Serial(Layer):
     def separates(self) -> Array:
         return jnp.stack([layer.separates() for layer in self.layers]).any(axis=0)
 
-    @elementwise()
+    @elementwise(q=NOT_NEGATIVE, epsilon=DECORRELATION)
     def correlation_slope(self, q: ScalarLike, epsilon: ScalarLike) -> Array:
         slope = jnp.ones(())
         for layer in self.layers:
@@ -304,7 +332,7 @@ class Serial(Layer):
             q, epsilon = layer.variance(q), layer.decorrelation(q, epsilon)
         return slope
 
-    @elementwise()
+    @elementwise(q=NOT_NEGATIVE)
     def moments(self, q: ScalarLike) -> Moments:
         mean, relative_variance = jnp.ones(()), jnp.zeros(())
         for layer in self.layers:
@@ -328,15 +356,18 @@ class Repeat(Layer):
         if not isinstance(self.times, int) or self.times < 0:
             raise MeanFieldError(f"times = {self.times!r} is not legal; it must be an integer >= 0")
 
+    def legal(self) -> Any:
+        return self.layer.legal()
+
     def _fold(self, step, state):  # pyright: ignore[reportMissingParameterType]
         state = jax.tree.map(lambda x: jnp.asarray(x, dtype=float), state)
         return jax.lax.scan(lambda s, _: (step(s), None), state, length=self.times)[0]
 
-    @elementwise()
+    @elementwise(q=NOT_NEGATIVE)
     def variance(self, q: ScalarLike) -> Array:
         return self._fold(self.layer.variance, q)
 
-    @elementwise()
+    @elementwise(q=NOT_NEGATIVE)
     def variance_slope(self, q: ScalarLike) -> Array:
         def step(state: tuple[Array, Array]) -> tuple[Array, Array]:
             slope, q = state
@@ -348,7 +379,7 @@ class Repeat(Layer):
     def propagate(self, pair: Covariance) -> Covariance:
         return self._fold(self.layer.propagate, pair)
 
-    @elementwise()
+    @elementwise(q=NOT_NEGATIVE, epsilon=DECORRELATION)
     def decorrelation(self, q: ScalarLike, epsilon: ScalarLike) -> Array:
         def step(state: tuple[Array, Array]) -> tuple[Array, Array]:
             q, epsilon = state
@@ -356,7 +387,7 @@ class Repeat(Layer):
 
         return self._fold(step, (q, epsilon))[1]
 
-    @elementwise()
+    @elementwise(q=NOT_NEGATIVE, epsilon=DECORRELATION)
     def growth(self, q: ScalarLike, epsilon: ScalarLike) -> Array:
         def step(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
             total, q, epsilon = state
@@ -368,7 +399,7 @@ class Repeat(Layer):
     def separates(self) -> Array:
         return self.layer.separates() & (self.times > 0)
 
-    @elementwise()
+    @elementwise(q=NOT_NEGATIVE, epsilon=DECORRELATION)
     def correlation_slope(self, q: ScalarLike, epsilon: ScalarLike) -> Array:
         def step(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
             slope, q, epsilon = state
@@ -377,7 +408,7 @@ class Repeat(Layer):
 
         return self._fold(step, (1.0, q, epsilon))[0]
 
-    @elementwise()
+    @elementwise(q=NOT_NEGATIVE)
     def moments(self, q: ScalarLike) -> Moments:
         def step(state: tuple[Moments, Array]) -> tuple[Moments, Array]:
             total, q = state

@@ -14,13 +14,9 @@ References
     chaos, NeurIPS 2016, arXiv:1606.05340.
 """
 
-import numpy as np
-
-from meanfield._elementwise import CORRELATION, POSITIVE, elementwise
+from meanfield._elementwise import CORRELATION, DECORRELATION, POSITIVE, elementwise
 from meanfield.layers import Layer
 from meanfield.typing import Array, ScalarLike
-
-DECORRELATION = (lambda x: (x >= 0) & (x <= 2) & ~np.isnan(x), "1 - correlation, in [0, 2]")
 
 
 @elementwise(q=POSITIVE, c=CORRELATION)

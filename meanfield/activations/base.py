@@ -136,6 +136,15 @@ class Activation(abc.ABC):
             if "legal" in f.metadata
         }
 
+    def legal(self) -> Any:
+        """Return whether the parameters are in their domains, those of activations within too."""
+        tests = [check(getattr(self, name)) for name, (*_, check) in self.parameters().items()]
+        for f in dataclasses.fields(self):  # pyright: ignore[reportArgumentType]
+            value = getattr(self, f.name)
+            parts = value if isinstance(value, tuple) else (value,)
+            tests += [part.legal() for part in parts if isinstance(part, Activation)]
+        return functools.reduce(operator.and_, tests, True)
+
     @abc.abstractmethod
     def __call__(self, x: Array) -> Array:
         """Return φ(x), elementwise."""
@@ -363,7 +372,7 @@ class Activation(abc.ABC):
     @by_price(distance_rate)
     def distance(self, q: ScalarLike, epsilon: ScalarLike) -> Array:
         """Return E (φ(u1) - φ(u2))² / (2q), which is ε times `decorrelation`."""
-        return epsilon * self.decorrelation(q, epsilon)
+        return jnp.asarray(epsilon) * self.decorrelation(q, epsilon)
 
     @by_price(decorrelation_rate)
     def decorrelation(self, q: ScalarLike, epsilon: ScalarLike) -> Array:

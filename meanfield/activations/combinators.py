@@ -17,9 +17,9 @@ class Affine(Activation):
 
     phi: Activation
     rate: ScalarLike = parameter(1.0, "not 0", lambda value: value != 0)
-    centre: ScalarLike = parameter(0.0, "a finite number", np.isfinite)
-    gain: ScalarLike = parameter(1.0, "a finite number", np.isfinite)
-    offset: ScalarLike = parameter(0.0, "a finite number", np.isfinite)
+    centre: ScalarLike = parameter(0.0, "a finite number", lambda value: abs(value) < np.inf)
+    gain: ScalarLike = parameter(1.0, "a finite number", lambda value: abs(value) < np.inf)
+    offset: ScalarLike = parameter(0.0, "a finite number", lambda value: abs(value) < np.inf)
 
     def __post_init__(self) -> None:
         require_activation("phi", self.phi)

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 
-from meanfield.price import statistic
+from meanfield.price import legal_epsilon, statistic
 from meanfield.typing import Array, ScalarLike
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -38,6 +38,7 @@ def by_price(rule: Rule) -> Callable[[F], F]:
             if "q2" in numbers and numbers["q1"] is numbers["q2"]:
                 del numbers["q2"]
             numbers = {name: jnp.asarray(x, dtype=float) for name, x in numbers.items()}
+            numbers["epsilon"] = legal_epsilon(numbers["epsilon"])
             f, g = functools.partial(_call, method), functools.partial(_call, rule)
 
             def at(numbers: dict[str, Array]) -> Array:
