@@ -9,7 +9,6 @@ import functools
 import inspect
 import math
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import jax
@@ -18,7 +17,7 @@ import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
 from meanfield import devices
-from meanfield._struct import Whole, concrete, map_leaves, tracing
+from meanfield._struct import Hosted, OnHost, Whole, concrete, map_leaves, pick, tracing
 from meanfield.errors import MeanFieldError, Status, require
 
 # The length of vectors that kernels are compiled for; longer vectors are cut.
@@ -39,7 +38,9 @@ CORRELATION: Domain = (lambda x: abs(x) <= 1 + SLACK, "a correlation in [-1, 1]"
 DECORRELATION: Domain = (lambda x: (x >= -SLACK) & (x <= 2 + SLACK), "1 - correlation, in [0, 2]")
 
 
-def elementwise(*static_argnames: str, **domains: Domain) -> Callable[[F], F]:
+def elementwise(
+    *static_argnames: str, host: bool | Callable[..., Any] = False, **domains: Domain
+) -> Callable[[F], F]:
     """Compile a function of scalars and broadcast it over array arguments.
 
     Elements are evaluated one after another, so that branches the values do not need
@@ -48,10 +49,14 @@ def elementwise(*static_argnames: str, **domains: Domain) -> Callable[[F], F]:
     gives, for an argument, a test of its values and the words for what is legal; concrete values
     outside raise `MeanFieldError`. Of traced values outside, and of records whose method `legal`
     refuses them, the result is NaN, and its status OUT_OF_DOMAIN.
+
+    Numbers need no compiler where there is a `host` function of vectors: of NumPy's, all of one
+    length, and of `OnHost` activations. True: it is the function itself, which then serves both.
     """
 
     def decorator(function: F) -> F:
         signature = inspect.signature(function)
+        hosted = host if callable(host) else function
         first = jax.jit(_named(_first, function), static_argnums=0)
         every = jax.jit(_named(_every, _guarded(function, domains)), static_argnums=(0, 1, 2))
 
@@ -81,8 +86,13 @@ def elementwise(*static_argnames: str, **domains: Domain) -> Callable[[F], F]:
 
         @functools.wraps(function)
         def wrapper(*args: Any, **kwargs: Any) -> Any:
+            if host and any(isinstance(leaf, OnHost) for leaf in jax.tree.leaves((args, kwargs))):
+                args, kwargs = jax.tree.map(_off_device, (args, kwargs))
+                return hosted(*args, **kwargs)
             fixed, dynamic = checked(*args, **kwargs)
             leaves = jax.tree.leaves(dynamic)
+            if host and on_host_alone(dynamic):
+                return _on_host(functools.partial(hosted, **dict(fixed)), dynamic)
             mesh, lanes = devices.mesh_of(*leaves), devices.lanes()
             if mesh is None and lanes is None and concrete(*leaves) and not tracing():
                 return _by_vectors(functools.partial(first, fixed), dynamic)
@@ -91,14 +101,6 @@ def elementwise(*static_argnames: str, **domains: Domain) -> Callable[[F], F]:
                 dynamic = jax.tree.map(lambda x: devices.moved(x, mesh), dynamic)
             return every(fixed, mesh, lanes, dynamic)
 
-        def compile_for(*args: Any, **kwargs: Any) -> None:
-            if devices.lanes() is not None:
-                return
-            fixed, dynamic = checked(*args, **kwargs)
-            vectors = map_leaves(lambda x: x if isinstance(x, Whole) else np.zeros(LENGTH), dynamic)
-            first.lower(fixed, 0, vectors).compile()
-
-        wrapper.compile_for = compile_for  # pyright: ignore[reportAttributeAccessIssue]
         return wrapper  # pyright: ignore[reportReturnType]
 
     return decorator
@@ -142,16 +144,6 @@ def side_by_side(function: F, *static_argnames: str) -> F:
         return compiled(fixed, {k: v for k, v in arguments.items() if k not in static_argnames})
 
     return wrapper  # pyright: ignore[reportReturnType]
-
-
-def compile_together(calls: dict[Any, tuple[Any, ...]]) -> None:
-    """Compile `elementwise` functions for arguments like some, at the same time; run none.
-
-    An accelerator's kernels follow the shapes of their arguments: they are left to the calls.
-    """
-    with ThreadPoolExecutor(len(calls)) as pool:
-        for done in [pool.submit(call.compile_for, *args) for call, args in calls.items()]:
-            done.result()
 
 
 def _named(kernel: Callable[..., Any], function: Callable[..., Any]) -> Any:
@@ -216,6 +208,103 @@ def _by_vectors(kernel: Callable[..., Any], dynamic: Any) -> Any:
         return jnp.asarray(values[:size].reshape(shape + values.shape[1:]))
 
     return jax.tree.map(whole, *parts)
+
+
+def on_host_alone(record: Any) -> bool:
+    """Return whether a record holds numbers alone, and nothing that is compiled for them."""
+    leaves = _numbers(record)[0]
+    return concrete(*leaves) and not any(isinstance(x, Whole) for x in leaves) and not tracing()
+
+
+def by_host(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Return a function of vectors, as `elementwise` has them on the host, of arrays."""
+    return _on_host(lambda numbers: function(*numbers), {"numbers": arguments})
+
+
+def _on_host(function: Callable[..., Any], dynamic: Any) -> Any:
+    """Return a function of vectors of concrete arrays that broadcast.
+
+    It is called once for all activations of one family.
+    """
+    shape = np.broadcast_shapes(*_shapes(jax.tree.leaves(dynamic)))
+    size = math.prod(shape)
+    vectors = jax.tree.map(lambda x: np.broadcast_to(_number(x), shape).reshape(size), dynamic)
+    if not size:
+        # Shapes and types follow from one element that is thrown away.
+        vectors = jax.tree.map(lambda _: np.ones(1), vectors)
+    rows = max(size, 1)
+    hosted = [x for x in jax.tree.leaves(vectors, is_leaf=_is_hosted) if _is_hosted(x)]
+    forms = [x.standard() for x in hosted]
+    ones = [one for one, *_ in forms]
+    leaves, tree = jax.tree.flatten(ones)
+    families, member = np.zeros((0, 1)), np.zeros(rows, dtype=int)
+    if leaves:
+        table = np.stack([np.broadcast_to(x, rows) for x in leaves])
+        families, member = np.unique(table, axis=1, return_inverse=True)
+    parts, places = [], []
+    for i in range(families.shape[1]):
+        chosen = np.flatnonzero(member.ravel() == i)
+        stand_ins = iter(
+            one.on_host(*(_chosen(unit, chosen) for unit in units), pick(own, chosen))
+            for one, (_, *units), own in zip(
+                jax.tree.unflatten(tree, list(families[:, i])), forms, hosted, strict=True
+            )
+        )
+        arguments = jax.tree.map(
+            lambda x, chosen=chosen, ins=stand_ins: next(ins) if _is_hosted(x) else x[chosen],
+            vectors,
+            is_leaf=_is_hosted,
+        )
+        with np.errstate(all="ignore"):
+            parts.append(function(**arguments))
+        places.append(chosen)
+    order = np.argsort(np.concatenate(places), kind="stable")
+
+    def whole(*xs: Any) -> Any:
+        rows = [
+            np.broadcast_to(np.asarray(x), (p.size, *np.shape(x)[1:]))
+            for x, p in zip(xs, places, strict=True)
+        ]
+        values = rows[0] if len(rows) == 1 else np.concatenate(rows)[order]
+        # To place an array compiles nothing.
+        return jax.device_put(values[:size].reshape(shape + values.shape[1:]))
+
+    return jax.tree.map(whole, *parts)
+
+
+def _off_device(x: Any) -> Any:
+    return np.asarray(x) if isinstance(x, jax.Array) else x
+
+
+def _number(x: Any) -> np.ndarray:
+    """Return a number or an array; codes stay what they are."""
+    values = np.asarray(x)
+    return values if values.dtype == np.int8 else np.asarray(values, dtype=float)
+
+
+def _is_hosted(x: Any) -> bool:
+    return isinstance(x, Hosted)
+
+
+def _chosen(x: Any, places: np.ndarray) -> Any:
+    values = np.asarray(x, dtype=float)
+    return values[places] if values.ndim else float(values)
+
+
+def namespace(*numbers: Any) -> Any:
+    """Return NumPy for numbers that the host computes with, else JAX's."""
+    return np if all(isinstance(x, np.ndarray | float | int) for x in numbers) else jnp
+
+
+def either(condition: Any, yes: Callable[[], Any], no: Callable[[], Any]) -> Any:
+    """Return yes() where a condition holds, no() elsewhere; only what is needed is called."""
+    if not isinstance(condition, np.ndarray | np.bool_ | bool):
+        return jax.lax.cond(condition, yes, no)
+    if np.all(condition):
+        return yes()
+    if not np.any(condition):
+        return no()
+    return jax.tree.map(lambda one, other: np.where(condition, one, other), yes(), no())
 
 
 def _first(function: Callable[..., Any], fixed: Any, count: Any, dynamic: Any) -> Any:

@@ -6,6 +6,7 @@ kernel serves every value of them; `static()` marks fields that belong to the st
 tracers and placeholders, which a validating constructor would refuse.
 """
 
+import abc
 import dataclasses
 from collections.abc import Callable
 from typing import Any, TypeVar, dataclass_transform
@@ -53,6 +54,26 @@ class Whole:
     """A record whose arrays belong together: `elementwise` functions hand it on as it is."""
 
 
+class Hosted(abc.ABC):
+    """What numbers alone can be made of: its kernels need not be compiled."""
+
+    @abc.abstractmethod
+    def standard(self) -> tuple[Any, Any, Any]:
+        """Return what it is in units of a width and a height, and these."""
+
+    @abc.abstractmethod
+    def on_host(self, width: Any, height: Any, own: Any) -> "OnHost":
+        """Return what stands for its `own` records, in these units, where the host computes."""
+
+
+class OnHost:
+    """What stands for a `Hosted` record where numbers are computed on the host."""
+
+    def pick(self, places: Any) -> "OnHost":
+        """Return it at some places of the vectors that it holds."""
+        raise NotImplementedError
+
+
 def concrete(*values: Any) -> bool:
     """Return whether every value is a number or array, none a tracer or a placeholder."""
     kinds = (bool, int, float, np.ndarray, np.generic, jax.Array)
@@ -82,9 +103,20 @@ def flattened(record: C) -> tuple[C, tuple[int, ...]]:
     return jax.tree.unflatten(tree, flat), shape
 
 
-def pick(record: C, places: Any) -> C:
-    """Return what a record of vectors has at some places; single numbers are kept."""
-    return map_leaves(lambda leaf: leaf[places] if is_vector(leaf) else leaf, record)
+def pick(record: C, places: Any, times: int = 1) -> C:
+    """Return what a record of vectors has at some places, each so many times.
+
+    Single numbers are kept.
+    """
+    if times > 1:
+        places = np.repeat(places, times)
+
+    def picked(leaf: Any) -> Any:
+        if isinstance(leaf, OnHost):
+            return leaf.pick(places)
+        return leaf[places] if is_vector(leaf) else leaf
+
+    return map_leaves(picked, record)
 
 
 def is_vector(leaf: Any) -> bool:

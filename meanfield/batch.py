@@ -64,12 +64,16 @@ class Settled:
     sure: Array
 
 
-@jax.jit
 def settle(phi: Tabulated, sigma_w: Array, sigma_b: Array, q0: ScalarLike) -> Settled:
     """Return where dense networks without dropout settle, for vectors of σw and σb.
 
     They start at the variance q0, a scalar.
     """
+    return _settle(phi.bare(), sigma_w, sigma_b, q0)
+
+
+@jax.jit
+def _settle(phi: Tabulated, sigma_w: Array, sigma_b: Array, q0: ScalarLike) -> Settled:
     table, unit = phi.table, jnp.square(phi.width)
     # With q in units of width², they are networks of φ1.
     weights, biases = jnp.square(sigma_w * phi.steepness), jnp.square(sigma_b) / unit

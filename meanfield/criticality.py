@@ -30,18 +30,26 @@ References
 
 import dataclasses
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from meanfield._elementwise import NON_NEGATIVE, POSITIVE, elementwise
+from meanfield._elementwise import NON_NEGATIVE, POSITIVE, elementwise, namespace
 from meanfield._struct import concrete, elements, flattened, on_host, struct
 from meanfield.activations.base import Activation, require_activation, require_single
 from meanfield.edge_batch import edges
 from meanfield.errors import MeanFieldError, Status, require
 from meanfield.method import Method, completed, size_of, uses_table
-from meanfield.rootfind import all_roots, first_root, implicit, sign_changes
+from meanfield.rootfind import (
+    all_roots,
+    close_brackets,
+    first_root,
+    implicit,
+    scan_all,
+    sign_changes,
+)
 from meanfield.tabulation import families, has_table
 from meanfield.typing import Array, ScalarLike
 
@@ -63,6 +71,8 @@ FAINT = 1e-16
 FAINTEST = 1e-30
 # A table of the edge pays for so many networks that share it.
 PER_TABLE = 32
+# φ' vanishes at 0 if E φ'² falls by this as q falls from SMALLEST to FAINTEST.
+VANISHING = 1e-3
 # φ is scale-invariant if q E φ'² = E φ² at all of these.
 LEVELS = (1e-6, 1.0, 1e6)
 
@@ -78,38 +88,40 @@ class CriticalPoint:
     status: Array
 
 
-@elementwise(q=POSITIVE)
+@elementwise(host=True, q=POSITIVE)
 def critical_point(phi: Activation, q: ScalarLike) -> CriticalPoint:
     """Return the critical network whose fixed-point variance is q > 0.
 
     Arguments broadcast. The status is NO_SOLUTION where (*) asks for a negative bias variance
     or φ jumps, NOT_CONVERGED where an expectation is unresolved. Differentiable.
     """
-    return _candidate(phi, jnp.asarray(q))
+    return _candidate(phi, q)
 
 
-def _candidate(phi: Activation, q: Array) -> CriticalPoint:
+def _candidate(phi: Activation, q: Any) -> CriticalPoint:
+    xp = namespace(q)
     mean_slope = phi.slope_moment(q, 2)
     bias_variance = phi.edge_deficit(q) / mean_slope
-    sigma_w = 1 / jnp.sqrt(mean_slope)
+    sigma_w = 1 / xp.sqrt(mean_slope)
     # The inner condition keeps the derivative of the root finite where it is 0.
     positive = bias_variance > 0
-    sigma_b = jnp.where(positive, jnp.sqrt(jnp.where(positive, bias_variance, 1.0)), 0.0)
+    sigma_b = xp.where(positive, xp.sqrt(xp.where(positive, bias_variance, 1.0)), 0.0)
     slope = phi.variance_slope(q) / mean_slope
-    resolved = jnp.isfinite(sigma_w) & jnp.isfinite(bias_variance) & jnp.isfinite(slope)
-    status = jnp.where(
-        jnp.isinf(mean_slope) | (mean_slope == 0) | (resolved & (bias_variance < 0)),
+    resolved = xp.isfinite(sigma_w) & xp.isfinite(bias_variance) & xp.isfinite(slope)
+    status = xp.where(
+        xp.isinf(mean_slope) | (mean_slope == 0) | (resolved & (bias_variance < 0)),
         Status.NO_SOLUTION,
-        jnp.where(resolved, Status.OK, Status.NOT_CONVERGED),
+        xp.where(resolved, Status.OK, Status.NOT_CONVERGED),
     )
     return _masked(CriticalPoint(q, sigma_w, sigma_b, slope, status))
 
 
 def _masked(point: CriticalPoint) -> CriticalPoint:
+    xp = namespace(point.q)
     ok = point.status == Status.OK
     numbers = (point.q, point.sigma_w, point.sigma_b, point.slope)
     return CriticalPoint(
-        *(jnp.where(ok, x, jnp.nan) for x in numbers), status=point.status.astype(jnp.int8)
+        *(xp.where(ok, x, xp.nan) for x in numbers), status=point.status.astype(np.int8)
     )
 
 
@@ -120,7 +132,7 @@ def _excess(t: Array, arguments: tuple[Activation, Array]) -> Array:
     return (phi.edge_deficit(q) / phi.slope_moment(q, 2) - wanted) / q
 
 
-@jax.jit
+@elementwise(host=lambda phi: _invariant(phi, np.ones(1)))
 def is_scale_invariant(phi: Activation) -> Array:
     """Return whether φ(tx) = t φ(x) for t > 0, as far as q E φ'² = E φ² > 0 shows it."""
     levels = jnp.asarray(LEVELS)
@@ -190,7 +202,69 @@ def _read_edge(phi: Activation, sigma_b: np.ndarray) -> CriticalPoint:
     return jax.tree.map(lambda x: jnp.asarray(x).reshape(shape), point)
 
 
-@elementwise(sigma_b=NON_NEGATIVE)
+def _edges(phi: Any, sigma_b: np.ndarray) -> CriticalPoint:
+    """Return `_edge_of_chaos` of numbers."""
+    wanted = sigma_b**2
+
+    def excess(places: np.ndarray, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        part, q = phi.pick(np.repeat(places, t.shape[1])), np.exp(t).ravel()
+        bias, _ = part.edge_bias(q)
+        over = (bias - np.repeat(wanted[places], t.shape[1])) / q
+        return over.reshape(t.shape), np.full(t.shape, np.nan)
+
+    # q* = σw² E φ² + σb² is at least σb²: below, the excess is negative.
+    start = np.log(np.where(wanted > 0, wanted, SMALLEST))
+    count = np.ceil((np.log(LARGEST) - start) / GRID_STEP)
+    jumps = np.isinf(phi.slope_moment(np.ones_like(sigma_b), 2))
+    everywhere, from_zero = _at_zero(phi, wanted)
+    settled = jumps | everywhere | from_zero
+    step = np.full(wanted.shape, GRID_STEP)
+    seen = scan_all(excess, start, step, np.where(settled, -1, count))
+    t = close_brackets(
+        lambda places, t: excess(places, t[:, None])[0][:, 0],
+        *(np.where(seen.found, x, 0.0) for x in seen[:4]),
+    )
+    # What is found beyond a stretch that is not resolved need not be the smallest.
+    crosses = seen.found & ~seen.blind
+    q = np.where(everywhere, 1.0, np.where(crosses, np.exp(t), FAINTEST))
+    point = _candidate(phi, q)
+    exists = everywhere | from_zero | crosses
+    beyond = wanted > LARGEST / 1e3
+    absent = np.where((seen.blind | beyond) & ~jumps, Status.NOT_CONVERGED, Status.NO_SOLUTION)
+    return _masked(
+        CriticalPoint(
+            q=np.where(from_zero, 0.0, q),  # pyright: ignore[reportArgumentType]
+            sigma_w=point.sigma_w,
+            sigma_b=sigma_b,  # pyright: ignore[reportArgumentType]
+            slope=point.slope,
+            status=np.where(exists, point.status, absent),  # pyright: ignore[reportArgumentType]
+        )
+    )
+
+
+def _at_zero(phi: Any, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return whether, at σb = 0, every variance is critical, and whether the edge starts at 0.
+
+    It does not start there where φ' vanishes at 0: σw would be infinite.
+    """
+    ones = np.ones_like(wanted)
+    invariant = _invariant(phi, ones)
+    least, slope = phi.slope_moment(SMALLEST * ones, 2), phi.slope_moment(FAINTEST * ones, 2)
+    starts = phi.edge_deficit(SMALLEST * ones) >= -FAINT * SMALLEST * least
+    starts &= slope > VANISHING * least
+    return (wanted == 0) & invariant, (wanted == 0) & ~invariant & starts
+
+
+def _invariant(phi: Any, ones: np.ndarray) -> np.ndarray:
+    """Return `is_scale_invariant` of numbers."""
+    invariant = np.ones(ones.shape, dtype=bool)
+    for level in LEVELS:
+        q = level * ones
+        invariant &= (phi.edge_deficit(q) == 0) & (phi.slope_moment(q, 2) > 0)
+    return invariant
+
+
+@elementwise(host=_edges, sigma_b=NON_NEGATIVE)
 def _edge_of_chaos(phi: Activation, sigma_b: ScalarLike) -> CriticalPoint:
     sigma_b = jnp.asarray(sigma_b)
     wanted = jnp.square(sigma_b)
@@ -288,7 +362,14 @@ class _Line:
     instability: Array
 
 
-@elementwise()
+def _line(phi: Any, t: np.ndarray) -> _Line:
+    """Return `_along` of numbers."""
+    q = np.exp(t)
+    value, slope = phi.edge_bias(q)
+    return _Line(value, slope, phi.variance_slope(q) / phi.slope_moment(q, 2) - 1)
+
+
+@elementwise(host=_line)
 def _along(phi: Activation, t: ScalarLike) -> _Line:
     def bias_variance(q: Array) -> Array:
         return phi.edge_deficit(q) / phi.slope_moment(q, 2)
@@ -333,8 +414,8 @@ def edge_curve(phi: Activation, q: ScalarLike | None = None) -> EdgeCurve:
     line = on_host(_along(phi, CURVE_GRID))
 
     def turns(name: str) -> CriticalPoint:
-        def marked(t: float) -> float:
-            return float(getattr(on_host(_along(phi, t)), name))
+        def marked(t: np.ndarray) -> np.ndarray:
+            return getattr(on_host(_along(phi, t)), name)
 
         roots = sign_changes(marked, CURVE_GRID, getattr(line, name), VISIBLE)
         return _existing(on_host(critical_point(phi, np.exp(roots))))

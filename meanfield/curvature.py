@@ -16,8 +16,11 @@ References
     chaos, NeurIPS 2016, arXiv:1606.05340.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from meanfield._elementwise import POSITIVE, elementwise
 from meanfield._struct import struct
@@ -58,7 +61,27 @@ def curvature_propagation(layer: Dense, depth: int, q0: ScalarLike = 1.0) -> Cur
     return _propagate(layer, q0, depth)
 
 
-@elementwise("depth", q0=POSITIVE)
+def _followed(layer: Any, q0: np.ndarray, depth: int) -> Curvature:
+    """Return `_propagate` of numbers."""
+    state = steady_state(layer, q0)
+    chi2 = layer.sigma_w**2 / layer.keep * layer.phi.curvature_moment(state.q)
+    bad = np.where(np.isnan(chi2), Status.NOT_CONVERGED, Status.NONFINITE)
+    sound = np.isfinite(state.chi) & (state.chi > 0) & ~np.isnan(chi2)
+    status = np.where((state.status == Status.OK) & ~sound, bad, state.status).astype(np.int8)
+    known = status == Status.OK
+    chi, chi2, q = (np.where(known, x, np.nan) for x in (state.chi, chi2, state.q))
+    bent = [(q, 1 / q)]
+    for _ in range(depth):
+        metric, curvature = bent[-1]
+        bent.append((chi * metric, 3 * chi2 / chi**2 + curvature / chi))
+    metric, curvature = (np.stack(part, axis=1) for part in zip(*bent, strict=True))
+    limit = np.where(chi > 1, 3 * chi2 / (chi * (chi - 1)), np.inf)
+    limit = np.where(known, limit, np.nan)
+    numbers = metric, curvature, np.sqrt(curvature * metric), chi2, limit, status
+    return Curvature(*numbers)  # pyright: ignore[reportArgumentType]
+
+
+@elementwise("depth", host=_followed, q0=POSITIVE)
 def _propagate(layer: Dense, q0: ScalarLike, depth: int) -> Curvature:
     state = steady_state(layer, q0)
     chi = state.chi

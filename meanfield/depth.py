@@ -15,9 +15,7 @@ References
 [1] S. Schoenholz et al., Deep information propagation, ICLR 2017, arXiv:1611.01232.
 """
 
-import jax.numpy as jnp
-
-from meanfield._elementwise import elementwise
+from meanfield._elementwise import elementwise, namespace
 from meanfield._struct import struct
 from meanfield.errors import Status
 from meanfield.fixedpoint import ON_EDGE, CorrelationFixedPoint, SteadyState
@@ -49,16 +47,18 @@ def depth_scales(layer: Layer, q0: ScalarLike = 1.0, method: Method = "auto") ->
     return scales(*limits(layer, q0, method))
 
 
-@elementwise()
+@elementwise(host=True)
 def scales(state: SteadyState, limit: CorrelationFixedPoint) -> DepthScales:
     """Return the depth scales at a steady state and a limit that are known."""
+    xp = namespace(state.slope, limit.slope)
     known = (limit.status == Status.OK) | (limit.status == Status.VANISHES)
-    xi_q, xi_grad = (jnp.where(known, scale(x), jnp.nan) for x in (jnp.abs(state.slope), state.chi))
+    xi_q, xi_grad = (xp.where(known, scale(x), xp.nan) for x in (xp.abs(state.slope), state.chi))
     return DepthScales(xi_q, scale(limit.slope), xi_grad, limit.status)
 
 
 def scale(factor: Array) -> Array:
     """Return the depth in which what `factor` >= 0 multiplies per layer falls to 1/e."""
-    critical = jnp.abs(factor - 1) <= ON_EDGE
-    rate = -jnp.log(jnp.where(critical, 0.5, factor))
-    return jnp.where(critical, jnp.inf, 1 / rate)
+    xp = namespace(factor)
+    critical = xp.abs(factor - 1) <= ON_EDGE
+    rate = -xp.log(xp.where(critical, 0.5, factor))
+    return xp.where(critical, xp.inf, 1 / rate)

@@ -29,7 +29,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from meanfield._elementwise import POSITIVE
@@ -43,24 +42,24 @@ from meanfield.activations import (
     shift,
     torch_gain,
 )
-from meanfield.activations.base import CALM_SIZE
+from meanfield.activations.sampling import sampled
 from meanfield.criticality import edge_branches
 from meanfield.errors import MeanFieldError, Status, require
-from meanfield.gaussian import LINE_SIZE, expect, normal_density
+from meanfield.line import density
+from meanfield.panels import NODES, gauss, places
 from meanfield.rates import Regime, convergence_rate
-from meanfield.remarks import CORRECTIONS, DISCONTINUOUS, REMARKS, SAME, Correction
-from meanfield.typing import Array
+from meanfield.remarks import CORRECTIONS, DISCONTINUOUS, REMARKS, Correction
+from meanfield.rootfind import close_brackets
 from meanfield.universality import Verdict, classify
 
 # The edge of chaos is shown at these standard deviations of the biases.
 SIGMA_B = (0.0, 0.1, 0.3)
-# Beyond 9.5 the normal distribution has 2e-21; the offset keeps the nodes off round numbers.
-GRID = np.linspace(-9.5, 9.5, 4001) + 1e-4 * math.pi
-BISECTIONS = 60
+# Points of a panel at which the sign of φ' is looked at.
+SEEN = 40
 # A slope below this fraction of the largest has no sign.
 ROUNDING = 1e-15
-# More sign changes are not cut at: E |φ'| is then what the plain rule certifies, or NaN.
-MANY_TURNS = 64
+# Beyond this many standard deviations nothing is seen.
+FAR = 40.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -205,7 +204,7 @@ def describe(phi: Activation, mean: float = 0.0, variance: float = 1.0) -> Descr
     require(np.isfinite(mean), "mean", mean, "a finite number")
     require(POSITIVE[0](np.asarray(variance)), "variance", variance, POSITIVE[1])
     form = shape(phi)
-    statistics = Statistics(*map(float, _statistics(phi, _turns(phi))))
+    statistics = _statistics(phi, _turns(phi))
     verdict = classify(phi)
     facts = Description(
         name=phi.name or getattr(phi, "label", "") or type(phi).__name__.lower(),
@@ -236,67 +235,47 @@ def _smoothness_class(smoothness: float) -> str:
     return f"C^{smoothness:.0f}" + (" or smoother" if smoothness >= 4 else "")
 
 
-@jax.jit
-def _slope(phi: Activation, x: Array) -> Array:
-    return phi.slope(x)
-
-
-def _turns(phi: Activation) -> tuple[float, ...]:
-    """Return where φ' changes sign, cuts excepted."""
-
-    def slope(x: np.ndarray) -> np.ndarray:
-        return np.asarray(_slope(phi, jnp.asarray(x)))
-
-    values = slope(GRID)
-    size = np.abs(np.where(np.isfinite(values), values, 0.0))
+def _turns(phi: Activation) -> np.ndarray:
+    """Return where φ' changes sign within a panel."""
+    samples = sampled(phi)
+    edges = np.unique(np.clip(samples.upto(FAR).edges, -FAR, FAR))
+    x = places(edges[:-1], edges[1:], SEEN)
+    values = samples.values(x.ravel())[1].reshape(x.shape)
+    size = np.abs(values)
     visible = size > ROUNDING * size.max()
-    x, sign = GRID[visible], np.sign(values[visible])
-    cells = np.flatnonzero(sign[1:] != sign[:-1])
-    if not 0 < cells.size <= MANY_TURNS:
-        return ()
-    left, right, before = x[cells], x[cells + 1], sign[cells]
-    for _ in range(BISECTIONS):
-        middle = left + (right - left) / 2
-        same = np.sign(slope(middle)) == before
-        left, right = np.where(same, middle, left), np.where(same, right, middle)
-    known = [float(cut) for cut in phi.cuts()]
-    return tuple(float(x) for x in left if all(abs(x - cut) > SAME for cut in known))
+    row, cell = np.nonzero((values[:, 1:] * values[:, :-1] < 0) & visible[:, 1:] & visible[:, :-1])
+    ends = x[row, cell], x[row, cell + 1], values[row, cell], values[row, cell + 1]
+    return close_brackets(lambda _, x: samples.values(x)[1], *ends)
 
 
-@jax.jit
-def _statistics(phi: Activation, turns: tuple[float, ...]) -> Array:
-    """Return the fields of `Statistics`; `turns` are where φ' changes sign."""
-    size = CALM_SIZE if phi.oscillates else LINE_SIZE
-    steepness = expect(lambda x: jnp.abs(phi.slope(x)), 1.0, (*phi.cuts(), *turns), size)
-    masses = jnp.zeros(())
-    for kink, jump, bend in zip(phi.kinks(), phi.jumps(), phi.slope_jumps(), strict=True):
-        density = normal_density(jnp.asarray(kink, dtype=float))
-        steepness += jnp.abs(jump) * density
-        masses += (bend + jump * kink) * density
-    return jnp.stack(
-        [
-            phi.mean(1.0),
-            phi.second_moment(1.0),
-            steepness,
-            phi.slope_moment(1.0, 2),
-            phi.slope_moment(1.0, 4),
-            phi.mean_curvature(1.0),
-            masses,
-            phi.curvature_moment(1.0),
-            phi.variance_slope(1.0),
-        ]
+def _statistics(phi: Activation, turns: np.ndarray) -> Statistics:
+    """Return the statistics of N(0, 1); `turns` are where φ' changes sign."""
+    samples = sampled(phi)
+    rough, edges = samples.rough, samples.upto(FAR).edges
+    edges = np.unique(np.concatenate([edges, turns, np.arange(-FAR, FAR + 1)]))
+    low, high = edges[:-1], edges[1:]
+    x = places(low, high)
+    steepness = np.abs(samples.values(x.ravel())[1]).reshape(x.shape) * density(x, np.float64(1.0))
+    steepness = float(((high - low) / 2 * (steepness @ gauss(NODES)[1])).sum())
+    weight = density(rough.at, np.float64(1.0))
+    return Statistics(
+        mean=float(phi.mean(1.0)),
+        second_moment=float(phi.second_moment(1.0)),
+        absolute_slope=steepness + float(np.abs(rough.jump) @ weight),
+        slope_moment_2=float(phi.slope_moment(1.0, 2)),
+        slope_moment_4=float(phi.slope_moment(1.0, 4)),
+        mean_curvature=float(phi.mean_curvature(1.0)),
+        kink_curvature=float((rough.bend + rough.jump * rough.at) @ weight),
+        curvature_moment=float(phi.curvature_moment(1.0)),
+        variance_slope=float(phi.variance_slope(1.0)),
     )
-
-
-@jax.jit
-def _moments(phi: Activation, variance: float) -> Array:
-    return jnp.stack([phi.mean(variance), phi.second_moment(variance)])
 
 
 def _response(phi: Activation, mean: float, variance: float, own: Statistics) -> Response:
     outputs = (own.mean, own.second_moment)
     if (mean, variance) != (0.0, 1.0):
-        outputs = map(float, _moments(shift(phi, input=-mean), variance))
+        moved = shift(phi, input=-mean)
+        outputs = float(moved.mean(variance)), float(moved.second_moment(variance))
     silent, flat = (
         float(fraction(phi, mean, variance)) for fraction in (inactive_fraction, saturated_fraction)
     )

@@ -102,7 +102,7 @@ def moved(array: Any, to: Mesh) -> Any:
 @functools.cache
 def require_precision() -> None:
     """Warn, once, where the device does not compute in double precision."""
-    if jax.config.jax_enable_x64 and jax.default_backend() in DOUBLE:  # pyright: ignore
+    if jax.config.jax_enable_x64 and jax.default_backend() in DOUBLE:  # pyright: ignore[reportAttributeAccessIssue]
         return
     epsilon = precision()
     if epsilon > np.finfo(float).eps:

@@ -101,7 +101,7 @@ def _read(table: Table, q: Array) -> tuple[Array, Array]:
     return table.read(table.slope_moment, q), table.read(table.variance_slope, q)
 
 
-@elementwise()
+@elementwise(host=True)
 def _slopes(phi: Activation, q: ScalarLike) -> tuple[Array, Array]:
     return phi.slope_moment(q, 2), phi.variance_slope(q)
 
@@ -142,7 +142,7 @@ def _of_family(one: Activation, width: np.ndarray, height: np.ndarray, sigma_b: 
         table = table_of(one, moments=map(int, groups))
         mean, slope = in_pieces(lambda part: _read(table, part), q, length)
     else:
-        mean, slope = in_pieces(lambda part: _slopes(one, part), q, PIECE)
+        mean, slope = (np.asarray(x) for x in _slopes(one, q))
     values = width**2 * q, (height / width) ** 2 * mean, slope / mean
     known = sure & np.isfinite(values).all(axis=0) & (values[1] > 0)
     status = np.where(found, Status.OK, Status.NO_SOLUTION).astype("int8")

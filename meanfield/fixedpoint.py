@@ -18,15 +18,25 @@ References
 [2] S. Schoenholz et al., Deep information propagation, ICLR 2017, arXiv:1611.01232.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from meanfield._elementwise import POSITIVE, elementwise
-from meanfield._struct import struct
+from meanfield._struct import pick, struct
 from meanfield.errors import Status
 from meanfield.gaussian import TINY
 from meanfield.layers import Layer
-from meanfield.rootfind import close_bracket, first_root, implicit, scan
+from meanfield.rootfind import (
+    close_bracket,
+    close_brackets,
+    first_root,
+    implicit,
+    scan,
+    scan_all,
+)
 from meanfield.typing import Array, ScalarLike
 
 # Variances are looked for on this grid in log q, away from the start: 28 decades.
@@ -37,6 +47,14 @@ FAINTEST = 1e-20
 # Plain iterations before the direction is read off: they leave transients of maps that are
 # not monotone.
 WARM_UP = 60
+# Variances are followed down and up to here.
+SMALLEST, LARGEST = 1e-43, 1e20
+# Variances that have left this range are not iterated on.
+CALM = (1e-12, 1e8)
+# Where log(V/q) is above this at the largest variances that are resolved, variances grow for ever.
+GROWING = 1e-6
+# Newton's method for log ε: most steps, and the last one's size.
+NEWTON_STEPS, SETTLED = 100, 4e-15
 # A relative change below this is rounding: the variance is fixed as it is.
 ROUNDING = 1e-13
 # V' this close to 1 is 1.
@@ -61,7 +79,92 @@ class SteadyState:
     status: Array
 
 
-@elementwise(q0=POSITIVE)
+def _settled(layer: Layer, q0: np.ndarray) -> SteadyState:
+    """Return `steady_state` of numbers."""
+    warm, after = q0, q0
+    going = np.ones(q0.shape, dtype=bool)
+    for _ in range(WARM_UP + 1):
+        warm, after = np.where(going, after, warm), np.where(going, layer.variance(after), after)
+        going &= (after > CALM[0]) & (after < CALM[1]) & (np.abs(after - warm) > 0)
+        if not going.any():
+            break
+    escaped = ~(np.isfinite(after) & (after > 0))
+    still = ~escaped & (np.abs(after - warm) <= ROUNDING * warm)
+    lost = np.isnan(after)
+    rising = np.where(lost | np.isinf(after), True, after > warm)
+    start = np.log(np.where(escaped, q0, warm))
+
+    def excess(places: np.ndarray, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        part, q = pick(layer, places, t.shape[1]), np.exp(t).ravel()
+        variance = part.variance(q)
+        value = np.log(variance) - t.ravel()
+        tilt = q * part.variance_slope(q) / variance - 1
+        return value.reshape(t.shape), tilt.reshape(t.shape)
+
+    def tendency(places: np.ndarray, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        # Where V is the identity to rounding, it has not turned round yet.
+        value, tilt = excess(places, t)
+        sign = np.where(rising[places, None], TINY, -TINY)
+        return np.where(np.abs(value) <= ROUNDING, sign, value), tilt
+
+    # Without biases V may leave the identity by less than rounding: the drift is read further up.
+    nothing = layer.variance(np.zeros_like(q0)) == 0
+    drifts = still & nothing & (np.abs(1 - layer.variance_slope(warm)) < STEADY)
+    drift = np.zeros(q0.shape)
+    for i in range(1, LOOK_STEPS + 1):
+        at = np.flatnonzero(drifts & (np.abs(drift) <= ROUNDING))
+        at = at[start[at] + LOOK_STEP * i < np.log(LARGEST)]
+        if not at.size:
+            break
+        value = excess(at, start[at, None] + LOOK_STEP * i)[0][:, 0]
+        drift[at] = np.where(np.isfinite(value), value, 0.0)
+    drifts &= np.abs(drift) > ROUNDING
+    still, rising = still & ~drifts, np.where(drifts, drift > 0, rising)
+
+    step = np.where(rising, GRID_STEP, -GRID_STEP)
+    end = np.where(rising, np.log(LARGEST), np.log(SMALLEST))
+    count = np.where(still, -1, np.minimum(np.floor((end - start) / step), GRID_SIZE))
+    seen = scan_all(tendency, start, step, count, ROUNDING)
+    root = close_brackets(
+        lambda places, t: excess(places, t[:, None])[0][:, 0],
+        *(np.where(seen.found, x, 0.0) for x in seen[:4]),
+    )
+    crosses, blind = seen.found, seen.blind
+    # What is found beyond a stretch that is not resolved need not be the first.
+    crosses &= ~blind
+    found = still | crosses
+    fades = ~found & ~rising & ~blind & nothing
+    q = np.where(still, warm, np.where(crosses, np.exp(root), FAINTEST))
+    # One step of Newton's method takes what rounding of the logarithm left.
+    slope = layer.variance_slope(q)
+    moved = np.where(crosses & (np.abs(1 - slope) > 1e-3), (layer.variance(q) - q) / (1 - slope), 0)
+    q = np.where(np.abs(moved) < 1e-12 * q, q + moved, q)
+    slope, chi = layer.variance_slope(q), layer.moments(q).mean
+    q = np.where(fades, 0.0, q)
+
+    # Where φ jumps, χ1 is infinite and yet known.
+    resolved = np.isfinite(q) & np.isfinite(slope) & ~np.isnan(chi)
+    settles = resolved & (np.abs(slope) <= 1 + STEADY)
+    # V is known to grow faster than q as far as it is resolved, and does not fall behind there.
+    ahead = np.nanmin(seen.last, axis=1, initial=np.inf)
+    grows = rising & (ahead > GROWING) & (ahead < np.inf)
+    endless = np.isinf(seen.last).any(axis=1) & rising
+    absent = np.where(
+        endless,
+        Status.NONFINITE,
+        np.where((blind | lost) & ~grows | ~rising, Status.NOT_CONVERGED, Status.DIVERGES),
+    )
+    status = np.where(
+        fades & resolved,
+        Status.VANISHES,
+        np.where(found, np.where(settles, Status.OK, Status.NOT_CONVERGED), absent),
+    )
+    known = (status == Status.OK) | (status == Status.VANISHES)
+    q, slope, chi = (np.where(known, x, np.nan) for x in (q, slope, chi))
+    return SteadyState(q, slope, chi, status.astype(np.int8))  # pyright: ignore[reportArgumentType]
+
+
+@elementwise(host=_settled, q0=POSITIVE)
 def steady_state(layer: Layer, q0: ScalarLike = 1.0) -> SteadyState:
     """Return the fixed point of the variance that an input of variance q0 > 0 reaches.
 
@@ -185,7 +288,79 @@ def _log_growth(t: Array, arguments: tuple[Layer, Array]) -> Array:
     return layer.growth(q, jnp.exp(t))
 
 
-@elementwise()
+def _limit(layer: Layer, state: SteadyState) -> CorrelationFixedPoint:
+    """Return `limit_correlation` of numbers."""
+    ok = state.status == Status.OK
+    chaotic = ok & ((state.chi > 1 + ON_EDGE) | layer.separates())
+    q = np.where(ok, state.q, 1.0)
+    epsilon, slope = np.zeros(q.shape), np.array(state.chi, dtype=float)
+    at = np.flatnonzero(chaotic)
+    if at.size:
+        part = pick(layer, at)
+        t = _log_epsilons(
+            part, q[at], np.log(slope[at]), np.broadcast_to(layer.separates(), q.shape)[at]
+        )
+        epsilon[at] = np.exp(t)
+        slope[at] = part.correlation_slope(q[at], epsilon[at])
+    lost = ok & ~(np.isfinite(epsilon) & np.isfinite(slope))
+    status = np.where(lost, Status.NOT_CONVERGED, state.status).astype(np.int8)
+    epsilon, slope = (np.where(status == Status.OK, x, np.nan) for x in (epsilon, slope))
+    return CorrelationFixedPoint(1.0 - epsilon, epsilon, slope, status)  # pyright: ignore[reportArgumentType]
+
+
+def _log_epsilons(
+    layer: Any, q: np.ndarray, log_chi: np.ndarray, separates: np.ndarray
+) -> np.ndarray:
+    """Return the roots of log(ε'/ε) in log ε.
+
+    Without dropout what ε takes off log χ1, log χ1 - log(ε'/ε), is nearly a power of ε: its
+    logarithm is solved for, by Newton's method within a bracket.
+    """
+
+    def growth(places: np.ndarray, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        part, at, epsilon = pick(layer, places), q[places], np.exp(t)
+        value = part.growth(at, epsilon)
+        return value, part.correlation_slope(at, epsilon) / np.exp(value) - 1
+
+    def scanned(places: np.ndarray, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        values = [growth(places, column)[0] for column in t.T]
+        return np.stack(values, axis=1), np.full(t.shape, np.nan)
+
+    found = np.full(q.shape, np.nan)
+    simple = ~separates & np.isfinite(log_chi)
+    at = np.flatnonzero(~simple)
+    if at.size:
+        place, step = np.full(at.size, 1e-6), np.full(at.size, -EPSILON_STEP)
+        seen = scan_all(
+            lambda p, t: scanned(at[p], t), place, step, np.full(at.size, EPSILON_STEPS)
+        )
+        closed = close_brackets(lambda p, t: growth(at[p], t)[0], *seen[:4])
+        found[at] = np.where(seen.found, closed, np.nan)
+    at = np.flatnonzero(simple)
+    low, high = np.full(q.shape, -np.inf), np.full(q.shape, np.log(2.0))
+    t = np.full(q.shape, -0.7)
+    for _ in range(NEWTON_STEPS):
+        if not at.size:
+            break
+        value, tilt = growth(at, t[at])
+        here = t[at]
+        low[at] = np.where(value > 0, here, low[at])
+        high[at] = np.where(value < 0, here, high[at])
+        taken = log_chi[at] - value
+        move = -np.log(taken / log_chi[at]) * taken / -tilt
+        after = here + move
+        inside = (after > low[at]) & (after < high[at])
+        middle = np.where(np.isfinite(low[at]), (low[at] + high[at]) / 2, here - EPSILON_STEP)
+        after = np.where(inside, after, middle)
+        t[at] = after
+        settled = (np.abs(after - here) <= SETTLED * np.maximum(1, np.abs(after))) | (value == 0)
+        lost = np.isnan(value)
+        found[at[settled & ~lost]] = after[settled & ~lost]
+        at = at[~settled & ~lost]
+    return found
+
+
+@elementwise(host=_limit)
 def limit_correlation(layer: Layer, state: SteadyState) -> CorrelationFixedPoint:
     """Return the limit of correlations at a steady state that is known."""
     q = jnp.where(state.status == Status.OK, state.q, 1.0)

@@ -16,10 +16,9 @@ References
 """
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from meanfield._elementwise import NOT_NEGATIVE, POSITIVE, elementwise
+from meanfield._elementwise import NOT_NEGATIVE, POSITIVE, elementwise, namespace
 from meanfield._struct import struct
 from meanfield.activations.base import Activation
 from meanfield.errors import Status
@@ -47,7 +46,7 @@ class JacobianMoments:
     status: Array
 
 
-@elementwise(q=POSITIVE, depth=DEPTH)
+@elementwise(host=True, q=POSITIVE, depth=DEPTH)
 def jacobian_moments(layer: Layer, q: ScalarLike, depth: ScalarLike) -> JacobianMoments:
     """Return the moments for `depth` repetitions of a layer at fixed variance q > 0.
 
@@ -55,26 +54,25 @@ def jacobian_moments(layer: Layer, q: ScalarLike, depth: ScalarLike) -> Jacobian
     leaves double precision its logarithm still holds. The status is NONFINITE where φ jumps,
     NOT_CONVERGED where an expectation is unresolved.
     """
+    xp = namespace(q, depth)
     moments = layer.moments(q)
     # Of no layer the moments are those of the identity, whatever a layer's are.
-    none = jnp.asarray(depth) == 0
-    moments = jax.tree.map(
-        lambda x, y: jnp.where(none, x, y), Moments(jnp.ones(()), jnp.zeros(())), moments
-    )
-    log_m1 = depth * jnp.log(moments.mean)
+    none = xp.asarray(depth) == 0
+    moments = jax.tree.map(lambda x, y: xp.where(none, x, y), Moments(1.0, 0.0), moments)  # pyright: ignore[reportArgumentType]
+    log_m1 = depth * xp.log(moments.mean)
     spread = moments.relative_variance
-    spread = depth * jnp.where(jnp.abs(spread) < ROUNDING, 0.0, spread)
-    log_m2 = 2 * log_m1 + jnp.log1p(spread)
-    log_variance = 2 * log_m1 + jnp.log(spread)
-    known = jnp.isfinite(moments.mean) & jnp.isfinite(moments.relative_variance)
-    infinite = jnp.isinf(moments.mean) | jnp.isinf(moments.relative_variance)
-    bad = jnp.where(infinite, Status.NONFINITE, Status.NOT_CONVERGED)
-    values = (jnp.exp(x) for x in (log_m1, log_m2, log_variance))
-    fields = (jnp.where(known, x, jnp.nan) for x in (*values, log_m1, log_m2, log_variance))
-    return JacobianMoments(*fields, status=jnp.where(known, Status.OK, bad).astype(jnp.int8))
+    spread = depth * xp.where(xp.abs(spread) < ROUNDING, 0.0, spread)
+    log_m2 = 2 * log_m1 + xp.log1p(spread)
+    log_variance = 2 * log_m1 + xp.log(spread)
+    known = xp.isfinite(moments.mean) & xp.isfinite(moments.relative_variance)
+    infinite = xp.isinf(moments.mean) | xp.isinf(moments.relative_variance)
+    bad = xp.where(infinite, Status.NONFINITE, Status.NOT_CONVERGED)
+    values = (xp.exp(x) for x in (log_m1, log_m2, log_variance))
+    fields = (xp.where(known, x, xp.nan) for x in (*values, log_m1, log_m2, log_variance))
+    return JacobianMoments(*fields, status=xp.where(known, Status.OK, bad).astype(np.int8))
 
 
-@elementwise(q=NOT_NEGATIVE)
+@elementwise(host=True, q=NOT_NEGATIVE)
 def slope_kurtosis(phi: Activation, q: ScalarLike) -> Array:
     """Return μ2/μ1² = E φ'⁴/(E φ'²)² of pre-activations of variance q > 0; they broadcast."""
     return phi.slope_moment(q, 4) / phi.slope_moment(q, 2) ** 2

@@ -47,7 +47,9 @@ from meanfield._elementwise import (
     NOT_NEGATIVE,
     SLACK,
     Domain,
+    either,
     elementwise,
+    namespace,
 )
 from meanfield._struct import concrete, require_number, static, struct
 from meanfield.activations.base import Activation, require_activation
@@ -58,10 +60,20 @@ from meanfield.typing import Array, ScalarLike
 Ensemble = Literal["gaussian", "orthogonal"]
 # Two variances are taken for equal where log(q1/q2)² is this part of ε.
 ALIKE = 1e-11
+# Where products and sums start, of NumPy's numbers and JAX's alike.
+ONE: Any = 1.0
+ZERO: Any = 0.0
 S1 = {"gaussian": -1.0, "orthogonal": 0.0}
 PROBABILITY: Domain = (lambda x: (x > 0) & (x <= 1), "a probability in (0, 1]")
 # The numbers of a dense layer.
 DENSE = {"sigma_w": NON_NEGATIVE, "sigma_b": NON_NEGATIVE, "keep": PROBABILITY}
+
+
+def _legal(epsilon: Any) -> Any:
+    """Return ε where it is legal up to rounding."""
+    if namespace(epsilon) is np:
+        return np.clip(epsilon, 0.0, 2.0)
+    return legal_epsilon(epsilon)
 
 
 @struct
@@ -80,19 +92,21 @@ class Covariance:
     @classmethod
     def of(cls, q1: ScalarLike, q2: ScalarLike, q12: ScalarLike) -> "Covariance":
         """Return the covariance with off-diagonal entry q12, |q12| ≤ √(q1 q2)."""
-        root = jnp.sqrt(jnp.asarray(q1, dtype=float)) * jnp.sqrt(jnp.asarray(q2, dtype=float))
-        gap = (root - q12) / jnp.where(root > 0, root, 1.0)
-        return cls(q1, q2, legal_epsilon(gap))
+        xp = namespace(q1, q2, q12)
+        root = xp.sqrt(xp.asarray(q1, dtype=float)) * xp.sqrt(xp.asarray(q2, dtype=float))
+        gap = (root - q12) / xp.where(root > 0, root, 1.0)
+        return cls(q1, q2, _legal(gap))
 
     @property
     def c(self) -> Array:
         """The correlation."""
-        return 1.0 - jnp.asarray(self.epsilon)
+        return 1.0 - self.epsilon  # pyright: ignore[reportReturnType]
 
     @property
     def q12(self) -> Array:
         """The covariance."""
-        return jnp.sqrt(jnp.asarray(self.q1)) * jnp.sqrt(jnp.asarray(self.q2)) * self.c
+        xp = namespace(self.q1, self.q2)
+        return xp.sqrt(self.q1) * xp.sqrt(self.q2) * self.c
 
 
 @struct
@@ -131,7 +145,7 @@ class Layer(abc.ABC):
         """Return log(ε'/ε): where ε' is close to ε, without the cancellation in ε' - ε."""
 
     @abc.abstractmethod
-    def separates(self) -> Array:
+    def separates(self) -> Any:
         """Return whether an input seen twice comes out as two, as it does under dropout."""
 
     @abc.abstractmethod
@@ -152,7 +166,7 @@ class Layer(abc.ABC):
         return Serial((*before, after))
 
 
-@elementwise()
+@elementwise(host=True)
 def _covariance(layer: Layer, q1: ScalarLike, q2: ScalarLike, q12: ScalarLike) -> Array:
     return layer.propagate(Covariance.of(q1, q2, q12)).q12
 
@@ -196,82 +210,77 @@ class Dense(Layer):
         tests = [check(getattr(self, name)) for name, (check, _) in DENSE.items()]
         return functools.reduce(operator.and_, tests, self.phi.legal())
 
-    @elementwise(q=NOT_NEGATIVE)
+    @property
+    def _weight(self) -> Any:
+        """σw², which NumPy or JAX computes."""
+        return self.sigma_w**2
+
+    @elementwise(host=True, q=NOT_NEGATIVE)
     def variance(self, q: ScalarLike) -> Array:
-        weight_variance = jnp.square(self.sigma_w) / self.keep
-        return weight_variance * self.phi.second_moment(q) + jnp.square(self.sigma_b)
+        return self._weight / self.keep * self.phi.second_moment(q) + self.sigma_b**2
 
-    @elementwise(q=NOT_NEGATIVE)
+    @elementwise(host=True, q=NOT_NEGATIVE)
     def variance_slope(self, q: ScalarLike) -> Array:
-        return jnp.square(self.sigma_w) / self.keep * self.phi.variance_slope(q)
+        return self._weight / self.keep * self.phi.variance_slope(q)
 
-    @elementwise(q=NOT_NEGATIVE, epsilon=DECORRELATION)
+    @elementwise(host=True, q=NOT_NEGATIVE, epsilon=DECORRELATION)
     def correlation_slope(self, q: ScalarLike, epsilon: ScalarLike) -> Array:
-        epsilon = legal_epsilon(epsilon)
-        gain = jnp.square(self.sigma_w) * q / self.variance(q)
-        return gain * self.phi.slope_covariance(q, q, epsilon)
+        gain = self._weight * q / self.variance(q)
+        return gain * self.phi.slope_covariance(q, q, _legal(epsilon))
 
-    @elementwise(q=NOT_NEGATIVE, epsilon=DECORRELATION)
+    @elementwise(host=True, q=NOT_NEGATIVE, epsilon=DECORRELATION)
     def decorrelation(self, q: ScalarLike, epsilon: ScalarLike) -> Array:
-        epsilon, variance = legal_epsilon(epsilon), self.variance(q)
-        gain = jnp.square(self.sigma_w) * q / variance
+        epsilon, variance = _legal(epsilon), self.variance(q)
+        gain = self._weight * q / variance
         return gain * self.phi.distance(q, epsilon) + self._noise(q) / variance
 
     def _noise(self, q: ScalarLike) -> Array:
         """Return the covariance that dropout takes off a variance, exactly 0 without it."""
-        return (
-            jnp.square(self.sigma_w)
-            * (1 / jnp.asarray(self.keep) - 1)
-            * jax.lax.cond(
-                jnp.asarray(self.keep) == 1,
-                lambda: jnp.zeros(()),
-                lambda: self.phi.second_moment(q),
-            )
-        )
+        return self._weight * (1 / self.keep - 1) * self.phi.second_moment(q)
 
-    @elementwise(q=NOT_NEGATIVE, epsilon=DECORRELATION)
+    @elementwise(host=True, q=NOT_NEGATIVE, epsilon=DECORRELATION)
     def growth(self, q: ScalarLike, epsilon: ScalarLike) -> Array:
-        epsilon, variance = legal_epsilon(epsilon), self.variance(q)
-        gain, noise = jnp.square(self.sigma_w) * q / variance, self._noise(q) / variance
+        xp = namespace(q, epsilon)
+        epsilon, variance = _legal(epsilon), self.variance(q)
+        gain, noise = self._weight * q / variance, self._noise(q) / variance
         limit = gain * self.phi.slope_moment(q, 2)
 
         def finite() -> Array:
-            return jnp.log1p(limit - 1 - gain * self.phi.deficit(q, epsilon) + noise / epsilon)
+            return xp.log1p(limit - 1 - gain * self.phi.deficit(q, epsilon) + noise / epsilon)
 
         def jumping() -> Array:
-            return jnp.log(gain * self.phi.decorrelation(q, epsilon) + noise / epsilon)
+            return xp.log(gain * self.phi.decorrelation(q, epsilon) + noise / epsilon)
 
-        if self.phi.continuous or not self.phi.kinks():
-            return finite()
-        return jax.lax.cond(jnp.isfinite(limit), finite, jumping)
+        return either(xp.isfinite(limit), finite, jumping)
 
-    def separates(self) -> Array:
-        return jnp.asarray(self.keep) < 1
+    def separates(self) -> Any:
+        return self.keep < 1
 
-    @elementwise()
+    @elementwise(host=True)
     def propagate(self, pair: Covariance) -> Covariance:
-        pair = Covariance(pair.q1, pair.q2, legal_epsilon(pair.epsilon))
+        xp = namespace(pair.q1, pair.q2, pair.epsilon)
+        pair = Covariance(pair.q1, pair.q2, _legal(pair.epsilon))
         v1, v2 = self.variance(pair.q1), self.variance(pair.q2)
 
         def unequal() -> Array:
-            s1, s2 = 1 / jnp.sqrt(v1), 1 / jnp.sqrt(v2)
+            s1, s2 = 1 / xp.sqrt(v1), 1 / xp.sqrt(v2)
             apart = self.phi.separation(pair.q1, pair.q2, pair.epsilon, s1, s2)
-            shifted = jnp.square(self.sigma_b * (s1 - s2)) / 2
+            shifted = (self.sigma_b * (s1 - s2)) ** 2 / 2
             noise = (self._noise(pair.q1) / v1 + self._noise(pair.q2) / v2) / 2
-            return jnp.square(self.sigma_w) * apart + shifted + noise
+            return self._weight * apart + shifted + noise
 
         # ε' is even in log(q1/q2): where that is small, its square is left out.
-        ratio = jnp.asarray(pair.q1) / pair.q2
-        alike = (pair.q1 == pair.q2) | (jnp.square(jnp.log(ratio)) <= ALIKE * pair.epsilon)
-        q = jnp.asarray(pair.q1) / 2 + jnp.asarray(pair.q2) / 2
-        epsilon = jax.lax.cond(alike, lambda: self.decorrelation(q, pair.epsilon), unequal)
+        ratio = pair.q1 / pair.q2
+        alike = (pair.q1 == pair.q2) | (xp.log(ratio) ** 2 <= ALIKE * pair.epsilon)
+        q = pair.q1 / 2 + pair.q2 / 2
+        epsilon = either(alike, lambda: self.decorrelation(q, pair.epsilon), unequal)
         return Covariance(v1, v2, epsilon)
 
-    @elementwise(q=NOT_NEGATIVE)
+    @elementwise(host=True, q=NOT_NEGATIVE)
     def moments(self, q: ScalarLike) -> Moments:
         mu1, mu2 = self.phi.slope_moment(q, 2), self.phi.slope_moment(q, 4)
         ratio = mu2 / (self.keep * mu1**2)
-        return Moments(jnp.square(self.sigma_w) / self.keep * mu1, ratio - 1 - S1[self.ensemble])
+        return Moments(self._weight / self.keep * mu1, ratio - 1 - S1[self.ensemble])
 
 
 @struct
@@ -288,53 +297,53 @@ class Serial(Layer):
     def legal(self) -> Any:
         return functools.reduce(operator.and_, (layer.legal() for layer in self.layers), True)
 
-    @elementwise(q=NOT_NEGATIVE)
-    def variance(self, q: ScalarLike) -> Array:
+    @elementwise(host=True, q=NOT_NEGATIVE)
+    def variance(self, q: Any) -> Array:
         for layer in self.layers:
             q = layer.variance(q)
-        return jnp.asarray(q)
+        return q
 
-    @elementwise(q=NOT_NEGATIVE)
-    def variance_slope(self, q: ScalarLike) -> Array:
-        slope = jnp.ones(())
+    @elementwise(host=True, q=NOT_NEGATIVE)
+    def variance_slope(self, q: Any) -> Array:
+        slope = ONE
         for layer in self.layers:
             slope, q = slope * layer.variance_slope(q), layer.variance(q)
         return slope
 
-    @elementwise()
+    @elementwise(host=True)
     def propagate(self, pair: Covariance) -> Covariance:
         for layer in self.layers:
             pair = layer.propagate(pair)
         return pair
 
-    @elementwise(q=NOT_NEGATIVE, epsilon=DECORRELATION)
-    def decorrelation(self, q: ScalarLike, epsilon: ScalarLike) -> Array:
+    @elementwise(host=True, q=NOT_NEGATIVE, epsilon=DECORRELATION)
+    def decorrelation(self, q: Any, epsilon: Any) -> Array:
         for layer in self.layers:
             q, epsilon = layer.variance(q), layer.decorrelation(q, epsilon)
-        return jnp.asarray(epsilon)
+        return epsilon
 
-    @elementwise(q=NOT_NEGATIVE, epsilon=DECORRELATION)
-    def growth(self, q: ScalarLike, epsilon: ScalarLike) -> Array:
-        total = jnp.zeros(())
+    @elementwise(host=True, q=NOT_NEGATIVE, epsilon=DECORRELATION)
+    def growth(self, q: Any, epsilon: Any) -> Array:
+        xp, total = namespace(q, epsilon), ZERO
         for layer in self.layers:
             step = layer.growth(q, epsilon)
-            total, q, epsilon = total + step, layer.variance(q), epsilon * jnp.exp(step)
+            total, q, epsilon = total + step, layer.variance(q), epsilon * xp.exp(step)
         return total
 
-    def separates(self) -> Array:
-        return jnp.stack([layer.separates() for layer in self.layers]).any(axis=0)
+    def separates(self) -> Any:
+        return functools.reduce(operator.or_, (layer.separates() for layer in self.layers))
 
-    @elementwise(q=NOT_NEGATIVE, epsilon=DECORRELATION)
-    def correlation_slope(self, q: ScalarLike, epsilon: ScalarLike) -> Array:
-        slope = jnp.ones(())
+    @elementwise(host=True, q=NOT_NEGATIVE, epsilon=DECORRELATION)
+    def correlation_slope(self, q: Any, epsilon: Any) -> Array:
+        slope = ONE
         for layer in self.layers:
             slope = slope * layer.correlation_slope(q, epsilon)
             q, epsilon = layer.variance(q), layer.decorrelation(q, epsilon)
         return slope
 
-    @elementwise(q=NOT_NEGATIVE)
-    def moments(self, q: ScalarLike) -> Moments:
-        mean, relative_variance = jnp.ones(()), jnp.zeros(())
+    @elementwise(host=True, q=NOT_NEGATIVE)
+    def moments(self, q: Any) -> Moments:
+        mean, relative_variance = ONE, ZERO
         for layer in self.layers:
             next_ = layer.moments(q)
             mean = mean * next_.mean
@@ -359,15 +368,19 @@ class Repeat(Layer):
     def legal(self) -> Any:
         return self.layer.legal()
 
-    def _fold(self, step, state):  # pyright: ignore[reportMissingParameterType]
+    def _fold(self, step: Any, state: Any) -> Any:
+        if namespace(*jax.tree.leaves(state)) is np:
+            for _ in range(self.times):
+                state = step(state)
+            return state
         state = jax.tree.map(lambda x: jnp.asarray(x, dtype=float), state)
         return jax.lax.scan(lambda s, _: (step(s), None), state, length=self.times)[0]
 
-    @elementwise(q=NOT_NEGATIVE)
+    @elementwise(host=True, q=NOT_NEGATIVE)
     def variance(self, q: ScalarLike) -> Array:
         return self._fold(self.layer.variance, q)
 
-    @elementwise(q=NOT_NEGATIVE)
+    @elementwise(host=True, q=NOT_NEGATIVE)
     def variance_slope(self, q: ScalarLike) -> Array:
         def step(state: tuple[Array, Array]) -> tuple[Array, Array]:
             slope, q = state
@@ -375,11 +388,11 @@ class Repeat(Layer):
 
         return self._fold(step, (1.0, q))[0]
 
-    @elementwise()
+    @elementwise(host=True)
     def propagate(self, pair: Covariance) -> Covariance:
         return self._fold(self.layer.propagate, pair)
 
-    @elementwise(q=NOT_NEGATIVE, epsilon=DECORRELATION)
+    @elementwise(host=True, q=NOT_NEGATIVE, epsilon=DECORRELATION)
     def decorrelation(self, q: ScalarLike, epsilon: ScalarLike) -> Array:
         def step(state: tuple[Array, Array]) -> tuple[Array, Array]:
             q, epsilon = state
@@ -387,19 +400,21 @@ class Repeat(Layer):
 
         return self._fold(step, (q, epsilon))[1]
 
-    @elementwise(q=NOT_NEGATIVE, epsilon=DECORRELATION)
+    @elementwise(host=True, q=NOT_NEGATIVE, epsilon=DECORRELATION)
     def growth(self, q: ScalarLike, epsilon: ScalarLike) -> Array:
+        xp = namespace(q, epsilon)
+
         def step(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
             total, q, epsilon = state
             growth = self.layer.growth(q, epsilon)
-            return total + growth, self.layer.variance(q), epsilon * jnp.exp(growth)
+            return total + growth, self.layer.variance(q), epsilon * xp.exp(growth)
 
         return self._fold(step, (0.0, q, epsilon))[0]
 
-    def separates(self) -> Array:
+    def separates(self) -> Any:
         return self.layer.separates() & (self.times > 0)
 
-    @elementwise(q=NOT_NEGATIVE, epsilon=DECORRELATION)
+    @elementwise(host=True, q=NOT_NEGATIVE, epsilon=DECORRELATION)
     def correlation_slope(self, q: ScalarLike, epsilon: ScalarLike) -> Array:
         def step(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
             slope, q, epsilon = state
@@ -408,7 +423,7 @@ class Repeat(Layer):
 
         return self._fold(step, (1.0, q, epsilon))[0]
 
-    @elementwise(q=NOT_NEGATIVE)
+    @elementwise(host=True, q=NOT_NEGATIVE)
     def moments(self, q: ScalarLike) -> Moments:
         def step(state: tuple[Moments, Array]) -> tuple[Moments, Array]:
             total, q = state
@@ -418,4 +433,4 @@ class Repeat(Layer):
             )
             return total, self.layer.variance(q)
 
-        return self._fold(step, (Moments(jnp.ones(()), jnp.zeros(())), q))[0]
+        return self._fold(step, (Moments(ONE, ZERO), q))[0]

@@ -19,7 +19,7 @@ from meanfield.layers import Layer
 from meanfield.typing import Array, ScalarLike
 
 
-@elementwise(q=POSITIVE, c=CORRELATION)
+@elementwise(host=True, q=POSITIVE, c=CORRELATION)
 def correlation_map(layer: Layer, q: ScalarLike, c: ScalarLike) -> Array:
     """Return the correlation that follows c for two inputs of variance q > 0.
 
@@ -29,13 +29,13 @@ def correlation_map(layer: Layer, q: ScalarLike, c: ScalarLike) -> Array:
     return 1.0 - layer.decorrelation(q, 1.0 - c)
 
 
-@elementwise(q=POSITIVE, epsilon=DECORRELATION)
+@elementwise(host=True, q=POSITIVE, epsilon=DECORRELATION)
 def decorrelation_map(layer: Layer, q: ScalarLike, epsilon: ScalarLike) -> Array:
     """Return ε' = 1 - C(1 - ε), relatively accurate for every ε in (0, 2]."""
     return layer.decorrelation(q, epsilon)
 
 
-@elementwise(q=POSITIVE, c=CORRELATION)
+@elementwise(host=True, q=POSITIVE, c=CORRELATION)
 def correlation_slope(layer: Layer, q: ScalarLike, c: ScalarLike) -> Array:
     """Return dC/dc at correlation c for two inputs of variance q > 0.
 

@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from meanfield._elementwise import namespace
+from meanfield._struct import OnHost, pick
 from meanfield.activations.base import Activation
 from meanfield.depth import DepthScales, scales
 from meanfield.errors import Status
@@ -46,7 +48,8 @@ class Point:
         self.limit = limit
         self.critical = critical
         # A dummy where there is no steady state; the engine masks what is read from it.
-        self.q = jnp.where(state.status == Status.OK, state.q, 1.0)
+        self.xp = namespace(state.q)
+        self.q = self.xp.where(state.status == Status.OK, state.q, 1.0)
 
     @property
     def phi(self) -> Activation:
@@ -68,7 +71,7 @@ class Point:
         """
         if self.critical:
             return end
-        return jnp.where(self._ordered, end, self._deviations[:angles].max())
+        return self.xp.where(self._ordered, end, self._deviations[:angles].max(axis=0))
 
     @property
     def _ordered(self) -> Array:
@@ -77,7 +80,15 @@ class Point:
     @functools.cached_property
     def _deviations(self) -> Array:
         """|R(ρ) - ρ| at ρ = cos θ for even angles from 0 to π, in the chaotic phase."""
-        epsilon = jnp.asarray(2 * np.sin(np.linspace(0, np.pi, ANGLES) / 2) ** 2)
+        angles = 2 * np.sin(np.linspace(0, np.pi, ANGLES) / 2) ** 2
+        if self.xp is np:
+            found = np.zeros((ANGLES, self.q.size))
+            at = np.flatnonzero(~self._ordered)
+            part, q = pick(self.layer, at), self.q[at]
+            for row, e in zip(found, angles, strict=True):
+                row[at] = np.abs(part.decorrelation(q, np.full(q.shape, e)) - e) if at.size else 0
+            return found  # pyright: ignore[reportReturnType]
+        epsilon = jnp.asarray(angles)
 
         def deviation(e: Array) -> Array:
             return jnp.abs(self.layer.decorrelation(self.q, e) - e)
@@ -155,20 +166,20 @@ def max_deviation_full(point: Point) -> Array:
 @observable("a/√q*", "half-width of the linear region in standard deviations", ("a",))
 def linear_width(point: Point) -> Array:
     """Return a/√q* for an activation that is linear on [-a, a]."""
-    phi = point.phi.phi if isinstance(point.phi, Tabulated) else point.phi
-    return phi.a / jnp.sqrt(point.q)  # pyright: ignore[reportAttributeAccessIssue]
+    phi = point.phi.phi if isinstance(point.phi, Tabulated | OnHost) else point.phi
+    return phi.a / point.q**0.5  # pyright: ignore[reportAttributeAccessIssue]
 
 
 @observable("R(0)", "correlation that follows correlation 0", parts=("means",))
 def correlation_at_zero(point: Point) -> Array:
     """Return R(0)."""
-    return _after(point, jnp.square(point.phi.mean(point.q)))
+    return _after(point, point.phi.mean(point.q) ** 2)
 
 
 def _after(point: Point, moment: Array) -> Array:
     """Return the correlation that follows where E φ(u1) φ(u2) is a given moment."""
     layer = point.layer
-    return (jnp.square(layer.sigma_w) * moment + jnp.square(layer.sigma_b)) / point.q
+    return (layer.sigma_w**2 * moment + layer.sigma_b**2) / point.q
 
 
 @observable("c*", "limit of correlations in deep layers")

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from meanfield._elementwise import elementwise
+from meanfield._elementwise import elementwise, namespace
 from meanfield.activations.base import Activation
 from meanfield.activations.piecewise_linear import PiecewiseLinear
 from meanfield.activations.smooth import Sin
@@ -87,8 +87,12 @@ def _jumping_part(phi: Activation, q: np.ndarray, theta: np.ndarray) -> _Part:
 def _continuous_part(phi: Activation, q: np.ndarray, theta: np.ndarray) -> _Part:
     """Return what S has beside the jumps of φ'."""
     if isinstance(phi, Sin):
-        gaps = np.asarray(phi.slope_gap(q[:, None], 2 * np.sin(theta / 2) ** 2))
-        return _Part(gaps / theta**2, 0.0, 2)
+        # E cos² - E cos u1 cos u2, of which the latter is exp(-q) cosh qc.
+        loss = q[:, None] * 2 * np.sin(theta / 2) ** 2
+        gaps = -(np.expm1(-loss) + np.exp(-2 * q[:, None]) * np.expm1(loss)) / 2
+        # Where exp(qε) overflows, the product is exp(-q (2 - ε)) - exp(-2q).
+        far = (1 + np.exp(-2 * q[:, None]) - np.exp(-loss) - np.exp(loss - 2 * q[:, None])) / 2
+        return _Part(np.where(loss > 1, far, gaps) / theta**2, 0.0, 2)
     rate = _linear_rate(phi)
     gaps, halves = polar_gaps(phi, q, theta, rate)
     return _Part(gaps / theta**2, rate, 2, (halves - gaps) / theta**2)
@@ -185,8 +189,8 @@ def _gaps(pairs: Pairs, q: Array, theta: Array) -> tuple[Array, Array]:
     return jax.vmap(pairs.gaps)(q, theta)
 
 
-@elementwise()
+@elementwise(host=True)
 def _direct(phi: Activation, q: ScalarLike, theta: ScalarLike) -> tuple[Array, Array]:
     """Return E φ'(u)² and E (φ(u1) - φ(u2))²/(2q(1 - c)) by quadrature."""
-    epsilon = 2 * jnp.sin(jnp.asarray(theta) / 2) ** 2
+    epsilon = 2 * namespace(theta).sin(theta / 2) ** 2
     return phi.slope_moment(q, 2), phi.decorrelation(q, epsilon)

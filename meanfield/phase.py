@@ -8,6 +8,7 @@ References
 """
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +16,7 @@ import numpy as np
 import xarray as xr
 from jax.typing import ArrayLike
 
-from meanfield._elementwise import NON_NEGATIVE, POSITIVE, elementwise
+from meanfield._elementwise import NON_NEGATIVE, POSITIVE, elementwise, namespace
 from meanfield._struct import require_number
 from meanfield.activations.base import Activation, require_single
 from meanfield.batch import EACH, Settled, settle
@@ -118,7 +119,7 @@ def _look_up(
 
     layer = Dense(phi, sigma_w, sigma_b)
 
-    def numbers(networks: tuple[np.ndarray, np.ndarray]) -> dict[str, Array]:
+    def numbers(networks: tuple[Any, Any]) -> dict[str, Array]:
         return _read(settle(tabulated, *networks, q0))
 
     values = in_parallel(numbers, (sigma_w, sigma_b), chunk(sigma_w.size, EACH))
@@ -137,7 +138,7 @@ def _read(settled: Settled) -> dict[str, Array]:
     }
 
 
-@elementwise(q0=POSITIVE)
+@elementwise(host=True, q0=POSITIVE)
 def _numbers(layer: Dense, q0: float) -> dict[str, Array]:
     point = Point(layer, steady_state(layer, q0))
     state, limit, depths = point.state, point.correlation, point.depth_scales
@@ -153,7 +154,8 @@ def _numbers(layer: Dense, q0: float) -> dict[str, Array]:
         "moment_ratio": ratio,
     }
     ok = limit.status == Status.OK
-    return {k: jnp.where(ok, v, np.nan) for k, v in values.items()} | {"status": limit.status}
+    xp = namespace(state.q)
+    return {k: xp.where(ok, v, np.nan) for k, v in values.items()} | {"status": limit.status}
 
 
 def _axis(name: str, values: ArrayLike) -> np.ndarray:

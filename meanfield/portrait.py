@@ -98,7 +98,7 @@ class Entry:
     status: int = Status.NO_SOLUTION
 
 
-@elementwise()
+@elementwise(host=True)
 def _look(layer: Layer, q: ScalarLike) -> tuple[Array, Array, Array]:
     """Return V(q), V'(q) and χ1."""
     return layer.variance(q), layer.variance_slope(q), layer.moments(q).mean

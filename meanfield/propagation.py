@@ -134,7 +134,7 @@ def _fill(found: Covariance, places: np.ndarray, part: Covariance, start: int = 
 
 def _together(layer: Dense, q: float, start: Covariance, depth: int) -> Covariance:
     """Return the paths of pairs that have all the variance q."""
-    phi = cast(Tabulated, layer.phi)
+    phi = cast(Tabulated, layer.phi).bare()
     fixed = bool(is_fixed(phi, layer.sigma_w, layer.sigma_b, q))
 
     def part(epsilon: Array) -> tuple[Array, Array]:
@@ -173,18 +173,27 @@ def _one_by_one(layer: Dense, start: Covariance, depth: int) -> Covariance:
 
 def _are_fixed(layer: Dense, pair: Covariance) -> np.ndarray:
     phi = cast(Tabulated, layer.phi)
-    fixed = np.asarray(is_fixed(phi, layer.sigma_w, layer.sigma_b, pair.q1))
+    fixed = np.asarray(is_fixed(phi.bare(), layer.sigma_w, layer.sigma_b, pair.q1))
     return fixed & (np.abs(pair.q1 - pair.q2) <= FIXED * pair.q1)
 
 
-@elementwise("depth", q1=POSITIVE, q2=POSITIVE)
+@elementwise("depth", host=True, q1=POSITIVE, q2=POSITIVE)
 def _rollout(
     layer: Layer, q1: ScalarLike, q2: ScalarLike, q12: ScalarLike, depth: int
 ) -> Covariance:
     return _path(layer, Covariance.of(q1, q2, q12), depth)
 
 
-@elementwise("depth")
+def _steps(layer: Layer, start: Covariance, depth: int) -> Covariance:
+    """Return `_path` of numbers."""
+    pairs = [start]
+    for _ in range(depth):
+        pairs.append(layer.propagate(pairs[-1]))
+    shape = np.shape(start.q1 + start.q2 + start.epsilon)
+    return jax.tree.map(lambda *xs: np.stack([np.broadcast_to(x, shape) for x in xs], 1), *pairs)
+
+
+@elementwise("depth", host=_steps)
 def _path(layer: Layer, start: Covariance, depth: int) -> Covariance:
     def step(pair: Covariance, _: None) -> tuple[Covariance, Covariance]:
         next_ = layer.propagate(pair)

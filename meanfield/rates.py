@@ -29,12 +29,13 @@ References
 """
 
 import enum
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from meanfield._elementwise import NON_NEGATIVE, elementwise
+from meanfield._elementwise import NON_NEGATIVE, either, elementwise, namespace
 from meanfield._struct import struct
 from meanfield.activations.base import Activation, derivative
 from meanfield.criticality import critical_point
@@ -82,7 +83,21 @@ class ConvergenceRate:
         return f"{name} ~ {float(self.constant):.10g}/{power}"
 
 
-@elementwise(q=NON_NEGATIVE)
+def _rates(phi: Any, q: np.ndarray) -> ConvergenceRate:
+    """Return `convergence_rate` of numbers."""
+    found = either(
+        q > 0,
+        lambda: _on_the_edge(phi, np.where(q > 0, q, 1.0)),
+        lambda: _from_sides(np, *phi.limits),
+    )
+    ok = found.status == Status.OK
+    numbers = (found.exponent, found.constant, found.crossover)
+    exponent, constant, crossover = (np.where(ok, x, np.nan) for x in numbers)
+    regime, status = (np.asarray(x).astype(np.int8) for x in (found.regime, found.status))
+    return ConvergenceRate(exponent, constant, crossover, regime, status)  # pyright: ignore[reportArgumentType]
+
+
+@elementwise(host=_rates, q=NON_NEGATIVE)
 def convergence_rate(phi: Activation, q: ScalarLike) -> ConvergenceRate:
     """Return the law by which correlations converge to 1 on the edge at variance q.
 
@@ -102,47 +117,61 @@ def convergence_rate(phi: Activation, q: ScalarLike) -> ConvergenceRate:
 
 
 def _correlations(phi: Activation, q: Array) -> ConvergenceRate:
+    return _of_kinks(phi, q, phi.kinks(), phi.slope_jumps())
+
+
+def _on_the_edge(phi: Any, q: np.ndarray) -> ConvergenceRate:
+    return _of_kinks(phi, q, phi.kinks, phi.slope_jumps)
+
+
+def _of_kinks(phi: Any, q: Any, kinks: Any, bends: Any) -> ConvergenceRate:
+    xp = namespace(q)
     point = critical_point(phi, q)
-    weight_variance = jnp.square(point.sigma_w)
-    density = jnp.zeros_like(q)
-    for kink, bend in zip(phi.kinks(), phi.slope_jumps(), strict=True):
-        density += bend**2 * jnp.exp(-jnp.square(kink) / (2 * q))
+    weight_variance = point.sigma_w**2
+    density = xp.zeros_like(q)
+    for kink, bend in zip(kinks, bends, strict=True):
+        density += bend**2 * xp.exp(-(kink**2) / (2 * q))
     s = np.sqrt(2) / (3 * np.pi) * weight_variance * density
     bend = weight_variance * q * phi.smooth_curvature_moment(q)
     is_kinked = density > 0
     # A constant that does not count has no derivative that could be lost.
-    smooth = 2 / jnp.where(bend == 0, 1.0, bend)
-    kinked = 4 / jnp.where(is_kinked, s, 1.0) ** 2
-    status = jnp.where(
+    smooth = 2 / xp.where(bend == 0, 1.0, bend)
+    kinked = 4 / xp.where(is_kinked, s, 1.0) ** 2
+    status = xp.where(
         (point.status == Status.OK) & ~is_kinked & (bend <= ROUNDING**2),
         Status.NO_SOLUTION,
         point.status,
     ).astype(int)
     return ConvergenceRate(
-        exponent=jnp.where(is_kinked, 2.0, 1.0),
-        constant=jnp.where(is_kinked, kinked, smooth),
-        crossover=jnp.where(is_kinked, kinked * bend / 2, jnp.inf),
-        regime=jnp.where(is_kinked, Regime.KINKED, Regime.SMOOTH),
+        exponent=xp.where(is_kinked, 2.0, 1.0),
+        constant=xp.where(is_kinked, kinked, smooth),
+        crossover=xp.where(is_kinked, kinked * bend / 2, xp.inf),
+        regime=xp.where(is_kinked, Regime.KINKED, Regime.SMOOTH),
         status=status,
     )
 
 
 def _variances(phi: Activation) -> ConvergenceRate:
-    def sides(f):  # pyright: ignore[reportMissingParameterType]
+    def sides(f: Any) -> Array:
         return jnp.stack([phi.limit(f, 0.0, side) for side in (1, -1)])
 
-    values, s, k, t = (sides(f) for f in (phi, phi.slope, phi.curvature, derivative(phi.curvature)))
-    mean = (s**2).mean()
+    functions = (phi, phi.slope, phi.curvature, derivative(phi.curvature))
+    return _from_sides(jnp, *map(sides, functions))
+
+
+def _from_sides(xp: Any, values: Any, s: Any, k: Any, t: Any) -> ConvergenceRate:
+    """Return the law from the limits of φ and its derivatives at 0, from above and from below."""
+    mean = (s**2).mean(axis=0)
     d = -np.sqrt(2 / np.pi) * (s[0] * k[0] - s[1] * k[1]) / mean
-    a = -(0.75 * k**2 + s * t).mean() / mean
-    is_kinked = jnp.abs(d) > ROUNDING
-    starts = (jnp.abs(values) <= ROUNDING).all() & (mean > ROUNDING)
-    vanishes = starts & jnp.where(is_kinked, d > 0, a > ROUNDING)
-    crossover = jnp.where(is_kinked, jnp.where(a > ROUNDING, 4 * a / d**2, 0.0), jnp.inf)
+    a = -(0.75 * k**2 + s * t).mean(axis=0) / mean
+    is_kinked = abs(d) > ROUNDING
+    starts = (abs(values) <= ROUNDING).all(axis=0) & (mean > ROUNDING)
+    vanishes = starts & xp.where(is_kinked, d > 0, a > ROUNDING)
+    crossover = xp.where(is_kinked, xp.where(a > ROUNDING, 4 * a / d**2, 0.0), xp.inf)
     return ConvergenceRate(
-        exponent=jnp.where(is_kinked, 2.0, 1.0),
-        constant=jnp.where(is_kinked, 4 / d**2, 1 / a),
+        exponent=xp.where(is_kinked, 2.0, 1.0),
+        constant=xp.where(is_kinked, 4 / d**2, 1 / a),
         crossover=crossover,
-        regime=jnp.where(is_kinked, Regime.VANISHING_KINKED, Regime.VANISHING),
-        status=jnp.where(vanishes, Status.OK, Status.NO_SOLUTION),
+        regime=xp.where(is_kinked, Regime.VANISHING_KINKED, Regime.VANISHING),
+        status=xp.where(vanishes, Status.OK, Status.NO_SOLUTION),
     )

@@ -16,7 +16,7 @@ import functools
 import itertools
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +26,8 @@ from meanfield._struct import struct
 from meanfield.typing import Array, ScalarLike
 
 MAX_STEPS = 120
+# Points of a grid that are looked at together.
+POINTS = 16
 # A value that has a sign and nothing else.
 TINY = 1e-280
 
@@ -255,36 +257,31 @@ def all_roots(
     a NaN at either end is passed over.
     """
 
-    def value(t: float) -> float:
-        return float(f(np.array([t]))[0][0])
-
-    def slope(t: float) -> float:
-        return float(f(np.array([t]))[1][0])
+    def closed(part: int, low: np.ndarray, high: np.ndarray, *ends: np.ndarray) -> np.ndarray:
+        return close_brackets(lambda _, t: f(t)[part], low, high, *ends)
 
     values, slopes = (np.asarray(x) for x in f(grid))
     low, high = values[:-1], values[1:]
     with np.errstate(invalid="ignore"):
         turns = (low * high > 0) & (low * slopes[:-1] < 0) & (high * slopes[1:] > 0)
-    doubles, points, heights = [], list(grid), list(values)
-    for cell in np.flatnonzero(turns):
-        at = _close(slope, grid[cell], grid[cell + 1])
-        height = value(at)
-        if abs(height) <= tolerance:
-            doubles.append(Root(at, double=True))
-        else:
-            points.append(at)
-            heights.append(height)
+    cells = np.flatnonzero(turns)
+    at = closed(1, grid[cells], grid[cells + 1], slopes[cells], slopes[cells + 1])
+    heights = f(at)[0] if at.size else at
+    touches = np.abs(heights) <= tolerance
+    doubles = [Root(float(t), double=True) for t in at[touches]]
+    points = np.concatenate([grid, at[~touches]])
     order = np.argsort(points)
-    points, heights = np.asarray(points)[order], np.asarray(heights)[order]
+    points, heights = points[order], np.concatenate([values, heights[~touches]])[order]
     low, high = heights[:-1], heights[1:]
     crosses = ((low < 0) != (high < 0)) & ~(np.isnan(low) | np.isnan(high))
-    simple = [Root(_close(value, points[i], points[i + 1])) for i in np.flatnonzero(crosses)]
-    return sorted([*simple, *doubles], key=lambda root: root.at)
+    i = np.flatnonzero(crosses)
+    simple = closed(0, points[i], points[i + 1], heights[i], heights[i + 1])
+    return sorted([*(Root(float(t)) for t in simple), *doubles], key=lambda root: root.at)
 
 
 def sign_changes(
-    f: Callable[[float], float], grid: np.ndarray, values: np.ndarray, visible: float
-) -> list[float]:
+    f: Callable[[np.ndarray], np.ndarray], grid: np.ndarray, values: np.ndarray, visible: float
+) -> np.ndarray:
     """Return where f, known on an ascending grid, changes its sign; between ±visible it is 0."""
     there = np.flatnonzero(np.abs(values) > visible)
     changes = [
@@ -292,17 +289,131 @@ def sign_changes(
         for i, j in itertools.pairwise(there)
         if (values[i] < 0) != (values[j] < 0) and not np.isnan(values[i : j + 1]).any()
     ]
-    return [_close(f, grid[i], grid[j]) for i, j in changes]
+    i, j = np.array(changes, dtype=int).reshape(-1, 2).T
+    return close_brackets(lambda _, t: f(t), grid[i], grid[j], values[i], values[j])
 
 
-def _close(f: Callable[[float], float], low: float, high: float) -> float:
-    """Return the root of f in a bracket to rounding."""
-    # A third of a second to import, and most questions do not need it.
-    from scipy.optimize import brentq
+def close_brackets(
+    f: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    low: np.ndarray,
+    high: np.ndarray,
+    f_low: np.ndarray,
+    f_high: np.ndarray,
+) -> np.ndarray:
+    """Return the roots of functions of numbers in their brackets, by `close_bracket`'s method.
 
-    # log(V/q) may be infinite at one end: it has a sign, and that is what counts.
-    def bounded(t: float) -> float:
-        return float(np.clip(f(t), -1e300, 1e300))
+    f(places, x) returns the values of the functions at some places of the vectors. A root is NaN
+    where its function is NaN on the way.
+    """
+    eps = np.finfo(float).eps
+    a, b, f_a, f_b = (np.array(v, dtype=float) for v in (low, high, f_low, f_high))
+    t = np.full(a.shape, 0.5)
+    going = np.ones(a.shape, dtype=bool)
+    with np.errstate(all="ignore"):
+        for _ in range(MAX_STEPS):
+            scale = np.maximum(np.abs(a), np.abs(b)) + np.finfo(float).tiny
+            width = 2 * eps * scale / np.abs(b - a)
+            going &= ~((f_a == 0) | (f_b == 0) | (width >= 1) | np.isnan(f_a))
+            at = np.flatnonzero(going)
+            if not at.size:
+                break
+            x = a[at] + t[at] * (b[at] - a[at])
+            f_x = f(at, x)
+            same = np.sign(f_x) == np.sign(f_a[at])
+            c, f_c = np.where(same, a[at], b[at]), np.where(same, f_a[at], f_b[at])
+            b[at], f_b[at] = np.where(same, b[at], a[at]), np.where(same, f_b[at], f_a[at])
+            a[at], f_a[at] = x, f_x
+            xi, phi = (x - b[at]) / (c - b[at]), (f_x - f_b[at]) / (f_c - f_b[at])
+            safe = (phi**2 < xi) & ((1 - phi) ** 2 < 1 - xi)
+            guess = f_x / (f_b[at] - f_x) * f_c / (f_b[at] - f_c)
+            guess += (c - x) / (b[at] - x) * f_x / (f_c - f_x) * f_b[at] / (f_c - f_b[at])
+            scale = np.maximum(np.abs(a[at]), np.abs(b[at])) + np.finfo(float).tiny
+            margin = np.minimum(0.5, eps * scale / np.abs(b[at] - a[at]))
+            guess = np.where(safe & np.isfinite(guess), guess, 0.5)
+            t[at] = np.clip(guess, margin, 1 - margin)
+        nearer = np.where(np.abs(f_a) < np.abs(f_b), a, b)
+        return np.where(np.isnan(f_a) | np.isnan(f_b), np.nan, nearer)
 
-    root: Any = brentq(bounded, low, high, xtol=1e-15, rtol=4 * np.finfo(float).eps)
-    return float(root)
+
+class Scanned(NamedTuple):
+    """Brackets of the first roots of functions of numbers on a grid, and what was seen before."""
+
+    low: np.ndarray
+    high: np.ndarray
+    f_low: np.ndarray
+    f_high: np.ndarray
+    found: np.ndarray
+    blind: np.ndarray
+    """Whether the function was NaN at a point that was tried."""
+    last: np.ndarray
+    """The values at the last points that were tried, one row each, NaN left out."""
+
+
+def scan_all(
+    f: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]],
+    start: np.ndarray,
+    step: np.ndarray,
+    count: np.ndarray,
+    tolerance: float = 0.0,
+) -> Scanned:
+    """Return where functions of numbers first change their sign, like `scan`.
+
+    f(places, x) returns the values, and slopes, of the functions at some places at points of shape
+    (places, points).
+    """
+    size = start.size
+    low, high, f_low, f_high = (np.full(size, np.nan) for _ in range(4))
+    found, blind = np.zeros(size, dtype=bool), np.zeros(size, dtype=bool)
+    last = np.full((size, POINTS), np.nan)
+    end, f_end, tilt_end = start.copy(), np.full(size, np.nan), np.full(size, np.nan)
+    for first in range(0, max(int(count.max(initial=-1)) + 1, 0), POINTS):
+        at = np.flatnonzero(~found & (first <= count))
+        if not at.size:
+            break
+        points = first + np.arange(POINTS)
+        x = start[at, None] + points * step[at, None]
+        values, tilts = f(at, x)
+        beyond = points > count[at, None]
+        values = np.where(beyond, np.nan, values)
+        blind_here = np.isnan(values) & ~beyond
+        x = np.concatenate([end[at, None], x], axis=1)
+        values = np.concatenate([f_end[at, None], values], axis=1)
+        tilts = np.concatenate([tilt_end[at, None], tilts], axis=1)
+        one, two = values[:, :-1], values[:, 1:]
+        with np.errstate(all="ignore"):
+            crosses = ((one < 0) != (two < 0)) & ~np.isnan(one) & ~np.isnan(two)
+            turns = (one * two > 0) & (one * tilts[:, :-1] * step[at, None] < 0)
+            turns &= two * tilts[:, 1:] * step[at, None] > 0
+        for row, cell in zip(*np.nonzero(turns & ~_after(crosses)), strict=True):
+            # It turns round before it reaches 0: there it may be beyond.
+            place = at[row : row + 1]
+            middle = close_brackets(
+                lambda _, x, place=place: f(place, x[:, None])[1][:, 0],
+                x[row, cell : cell + 1],
+                x[row, cell + 1 : cell + 2],
+                tilts[row, cell : cell + 1],
+                tilts[row, cell + 1 : cell + 2],
+            )
+            height = f(place, middle[:, None])[0][0, 0]
+            if height * one[row, cell] <= 0 or abs(height) <= tolerance:
+                x[row, cell + 1], two[row, cell] = middle[0], -np.copysign(TINY, one[row, cell])
+                crosses[row, cell] = True
+        hit = crosses.any(axis=1)
+        cell = crosses.argmax(axis=1)
+        rows = np.arange(at.size)
+        low[at], high[at] = x[rows, cell], x[rows, cell + 1]
+        f_low[at], f_high[at] = one[rows, cell], two[rows, cell]
+        found[at] = hit
+        seen = ~hit[:, None] | (np.arange(POINTS) <= cell[:, None])
+        blind[at] |= (blind_here & seen).any(axis=1)
+        end[at], f_end[at], tilt_end[at] = x[:, -1], values[:, -1], tilts[:, -1]
+        last[at] = np.where(np.isfinite(two).any(axis=1, keepdims=True), two, last[at])
+    nothing = ~found
+    for part in (low, high, f_low, f_high):
+        part[nothing] = np.nan
+    return Scanned(low, high, f_low, f_high, found, blind, last)
+
+
+def _after(crosses: np.ndarray) -> np.ndarray:
+    """Return which cells lie behind the first crossing of their row."""
+    return np.cumsum(crosses, axis=1) > 0

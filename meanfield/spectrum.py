@@ -43,13 +43,13 @@ from meanfield.free_product import (
     support_of,
     tabulate,
 )
-from meanfield.jacobian import DEPTH
 from meanfield.layers import Dense, Layer, Repeat, Serial
 from meanfield.series import moments_of_product
 from meanfield.slope_law import SlopeLaw, slope_law, turning_points
 from meanfield.spectral_grid import ORDER, atoms_of, on_grid, outline_of
 from meanfield.typing import Array, ScalarLike
 
+LAYERS = (lambda depth: np.isfinite(depth) & (depth >= 1), "a finite number >= 1")
 # Logarithms of λ that differ by less are equal.
 SAME = 1e-13
 # Mass and moments of the density must come out right to this.
@@ -214,7 +214,7 @@ def _prepared(
     q, depth = (np.asarray(x, float) if isinstance(x, list | tuple) else x for x in (q, depth))
     known = concrete(*jax.tree.leaves((layer, q, depth)))
     if known:
-        for name, value, (legal, words) in (("q", q, POSITIVE), ("depth", depth, DEPTH)):
+        for name, value, (legal, words) in (("q", q, POSITIVE), ("depth", depth, LAYERS)):
             require_number(name, value)
             require(legal(np.asarray(value, dtype=float)), name, value, words)
         layer = _unroll(layer, q)

@@ -143,6 +143,21 @@ class Table(Whole):
 
 
 @struct
+class Nameless(Activation):
+    """An activation of which nothing is known but whether it is odd."""
+
+    is_odd: bool = static()
+
+    @property
+    def odd(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether φ is known to be odd."""
+        return self.is_odd
+
+    def __call__(self, x: Array) -> Array:
+        return jnp.full_like(x, jnp.nan)
+
+
+@struct
 class Tabulated(Activation):
     """φ(x) = height·φ1(x/width), its statistics read off the table of φ1.
 
@@ -188,6 +203,10 @@ class Tabulated(Activation):
 
     def slope_jumps(self) -> tuple[Array, ...]:
         return self.phi.slope_jumps()
+
+    def bare(self) -> "Tabulated":
+        """Return it for kernels that read the table alone: one of them serves all activations."""
+        return Tabulated(Nameless(self.odd), self.table, self.width, self.height)
 
     @property
     def steepness(self) -> Array:

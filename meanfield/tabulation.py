@@ -180,7 +180,7 @@ LINES = {
 }
 
 
-@elementwise()
+@elementwise(host=True)
 def _moments(phi: Activation, q: ScalarLike) -> tuple[Array, ...]:
     return (
         phi.second_moment(q),
@@ -190,12 +190,12 @@ def _moments(phi: Activation, q: ScalarLike) -> tuple[Array, ...]:
     )
 
 
-@elementwise()
+@elementwise(host=True)
 def _edge(phi: Activation, q: ScalarLike) -> Array:
     return phi.edge_deficit(q) / (q * phi.slope_moment(q, 2))
 
 
-@elementwise()
+@elementwise(host=True)
 def _means(phi: Activation, q: ScalarLike) -> tuple[Array, ...]:
     return phi.mean(q), phi.even_moment(q), phi.second_moment(q)
 

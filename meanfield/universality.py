@@ -116,7 +116,7 @@ def _vanishes(phi: Activation, sigma_w: float) -> bool:
     return bool(visible.size and visible[0] < 0)
 
 
-@elementwise()
+@elementwise(host=True)
 def _second_moment(phi: Activation, q: ScalarLike) -> Array:
     return phi.second_moment(q)
 

@@ -65,7 +65,7 @@ def stacked(table: Sequence[Record]) -> mf.Activation:
     )
 
 
-@elementwise()
+@elementwise(host=True)
 def _moments(phi: mf.Activation, q: Any) -> dict[str, jax.Array]:
     return {
         "E0": phi.mean(q),
@@ -78,7 +78,7 @@ def _moments(phi: mf.Activation, q: Any) -> dict[str, jax.Array]:
     }
 
 
-@elementwise()
+@elementwise(host=True)
 def _pairs(phi: mf.Activation, q1: Any, q2: Any, epsilon: Any) -> dict[str, jax.Array]:
     return {
         "PP": phi.covariance(q1, q2, epsilon),

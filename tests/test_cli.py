@@ -185,15 +185,18 @@ def test_activation_class_from_a_file_takes_parameters(tmp_path):
     assert isinstance(run(*args, "-p", "b=2").exception, MeanFieldError)
 
 
-@pytest.mark.filterwarnings("default")
-def test_unsure_kinks_are_warned_of(tmp_path, capsys):
+def test_a_steep_function_is_answered(tmp_path, capsys):
     file = tmp_path / "mine.py"
-    file.write_text("import jax.numpy as jnp\ndef steep(x):\n    return jnp.tanh(1e7 * x)\n")
+    file.write_text("import numpy as np\ndef steep(x):\n    return np.tanh(1e6 * x)\n")
     assert not ends("edge", "-a", f"{file}:steep", "--sigma-b", 0.3, "--json")
     said = capsys.readouterr()
-    assert said.err.startswith("warning: kinks of steep")
-    assert len(said.err.splitlines()) == 1
-    assert json.loads(said.out)["status"]
+    assert said.err == ""
+    record = json.loads(said.out)
+    # E tanh² is 1 but for 1e-6, and E φ'² = 4e6/(3 √(2πq)).
+    assert record["status"] == "OK"
+    assert record["sigma_w"] ** -2 * (2 * np.pi * record["q"]) ** 0.5 == pytest.approx(
+        4e6 / 3, rel=1e-4
+    )
 
 
 def test_sweep_figure_and_reproduce(tmp_path):

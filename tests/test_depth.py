@@ -67,7 +67,7 @@ def test_near_the_edge_both_sides_have_one_scale():
 def test_where_the_variance_vanishes_or_diverges():
     fading = mf.depth_scales(mf.Dense(TANH, 0.5, 0.0))
     assert fading.status == mf.Status.VANISHES
-    assert fading.xi_q == fading.xi_grad == pytest.approx(1 / np.log(4), rel=1e-12)
+    assert [fading.xi_q, fading.xi_grad] == pytest.approx([1 / np.log(4)] * 2, rel=1e-12)
     assert np.isnan(fading.xi_c)
     growing = mf.depth_scales(mf.Dense(mf.activation("relu"), 2.0, 0.1))
     assert growing.status == mf.Status.DIVERGES

@@ -37,9 +37,8 @@ def cut(x):
     return [(part.device.id, part.data.size) for part in x.addressable_shards]
 def look(networks):
     print("cut", cut(settle(tabulated, *networks, 1.0).q))
-    state = mf.steady_state(mf.Dense(tanh, *networks))
-    print("cut", cut(state.q))
-    return state
+    # What has no table is answered by the host, whatever devices there are.
+    return mf.steady_state(mf.Dense(tanh, *networks))
 in_pieces(look, (np.full(5, 1.5), np.full(5, 0.1)), 4)
 
 # Arrays that a caller has cut, over axes of any type.

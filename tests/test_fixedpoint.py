@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.special
 from hypothesis import given
 from hypothesis import strategies as st
 from problems import central_difference, dense
@@ -280,11 +281,18 @@ def test_a_bump_settles_and_may_oscillate():
 
 
 def test_an_unresolved_activation_is_not_answered():
-    with pytest.warns(mf.MeanFieldWarning, match="leaves out"):
-        hidden = mf.from_callable(lambda x: jnp.where(x > 0.3, 1.0, 0.0), kinks=())
-    state = mf.steady_state(mf.Dense(hidden, 1.0, 0.1))
+    fast = mf.from_callable(lambda x: jnp.sin(1e7 * x))
+    state = mf.steady_state(mf.Dense(fast, 1.0, 0.1))
     assert state.status == mf.Status.NOT_CONVERGED
     assert np.isnan(state.q)
+
+
+def test_a_jump_that_was_not_told_is_found():
+    step = mf.from_callable(lambda x: jnp.where(x > 0.3, 1.0, 0.0), kinks=())
+    state = mf.steady_state(mf.Dense(step, 1.0, 0.1))
+    assert state.status == mf.Status.OK
+    exact = scipy.special.ndtr(-0.3 / np.sqrt(float(state.q))) + 0.01
+    assert state.q == pytest.approx(exact, rel=1e-12)
 
 
 # Broadcasting and derivatives --------------------------------------------------------------------

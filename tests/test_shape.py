@@ -394,7 +394,8 @@ def test_what_cannot_be_decided_is_none():
     rising = shape(custom(lambda x: jnp.sin(x) * jnp.abs(x) / (1 + jnp.abs(x)), 0.0))
     assert (rising.maximum, rising.minimum, rising.lipschitz) == (None, None, None)
     pole = shape(custom(lambda x: 1 / x))
-    assert (pole.maximum, pole.bounded, pole.monotone) == (None, None, None)
+    assert (pole.minimum, pole.maximum) == (-math.inf, math.inf)
+    assert (pole.bounded, pole.monotone) == (False, False)
     overflowing = shape(custom(lambda x: x * jnp.exp(x) / (1 + jnp.exp(x))))
     assert overflowing.lipschitz is None
     assert overflowing.minimum == pytest.approx(-0.27846454276107379511, rel=1e-14)

@@ -36,13 +36,14 @@ import functools
 import itertools
 import operator
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from meanfield._struct import concrete, require_number, struct
+from meanfield._elementwise import by_host, on_host_alone
+from meanfield._struct import Hosted, OnHost, concrete, require_number, struct
 from meanfield.activations.pair_rules import (
     by_price,
     covariance_rate,
@@ -90,6 +91,51 @@ LEGENDRE_NODES, LEGENDRE_WEIGHTS = np.polynomial.legendre.leggauss(4)
 GAP_NODES, GAP_WEIGHTS = np.polynomial.legendre.leggauss(8)
 
 
+# What an activation can be asked for, as functions of numbers that broadcast.
+STATISTICS = (
+    "mean",
+    "second_moment",
+    "even_moment",
+    "slope_moment",
+    "variance_slope",
+    "edge_deficit",
+    "covariance",
+    "slope_covariance",
+    "decorrelation",
+    "distance",
+    "slope_gap",
+    "deficit",
+    "separation",
+    "mean_curvature",
+    "curvature_moment",
+    "smooth_curvature_moment",
+)
+
+
+def _numbers_on_host(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a statistic that needs no compiler where all that it takes are numbers."""
+    name = method.__name__
+
+    @functools.wraps(method)
+    def statistic(self: "Activation", q: Any, *others: Any, **named: Any) -> Any:
+        others = (*others, *named.values())
+        if not on_host_alone((self, q, others)):
+            return method(self, q, *others)
+        if name == "slope_moment":
+            return by_host(lambda phi, q: phi.slope_moment(q, others[0]), self, q)
+        return by_host(lambda phi, *numbers: getattr(phi, name)(*numbers), self, q, *others)
+
+    return statistic
+
+
+class Pointwise(NamedTuple):
+    """φ of vectors of numbers, without a compiler: x ↦ (φ, φ'), φ'', and whether φ' is exact."""
+
+    values: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+    curvature: Callable[[np.ndarray], np.ndarray]
+    exact: bool
+
+
 def parameter(default: float, legal: str, check: Callable[[Any], Any]) -> Any:
     """Declare an activation's parameter: its default and its domain, in words and as a test."""
     return dataclasses.field(default=default, metadata={"legal": legal, "check": check})
@@ -105,7 +151,7 @@ def derivative(f: Callable[[Array], Array]) -> Callable[[Array], Array]:
     return lambda x: jax.jvp(f, (x,), (jnp.ones_like(x),))[1]
 
 
-class Activation(abc.ABC):
+class Activation(Hosted):
     """A function R → R, analytic between finitely many kinks."""
 
     name: ClassVar[str] = ""
@@ -117,6 +163,11 @@ class Activation(abc.ABC):
     """Whether φ is known to be odd; its kinks then ascend."""
     oscillates: ClassVar[bool] = False
     """Whether φ oscillates for ever: wide Gaussians then take many more nodes."""
+
+    def __init_subclass__(cls) -> None:
+        for name in STATISTICS:
+            if name in vars(cls):
+                setattr(cls, name, _numbers_on_host(vars(cls)[name]))
 
     def __post_init__(self) -> None:
         for name, (_, legal, check) in self.parameters().items():
@@ -165,9 +216,23 @@ class Activation(abc.ABC):
         """Return where rules are cut: at kinks, and where a smooth φ varies away from 0."""
         return self.kinks()
 
+    def on_numbers(self) -> Pointwise | None:
+        """Return φ of numbers where JAX cannot trace it."""
+        return None
+
+    def known(self) -> tuple[ScalarLike, ...]:
+        """Return points where φ may be rough, or varies away from 0."""
+        return (*self.kinks(), *self.cuts())
+
     def standard(self) -> tuple["Activation", ScalarLike, ScalarLike]:
         """Return φ1, width and height with φ(x) = height·φ1(x/width): φ1 stands for a family."""
         return self, 1.0, 1.0
+
+    def on_host(self, width: ScalarLike, height: ScalarLike, own: Any) -> OnHost:
+        """Return the activation height·φ(x/width) for the host: this one is sampled."""
+        from meanfield.activations.sampling import Numeric, sampled
+
+        return Numeric(sampled(self), width, height, own)
 
     def jumps(self) -> tuple[Array, ...]:
         """Return the jump of φ at each kink: 0 where φ is continuous, else measured."""
@@ -560,6 +625,17 @@ class Activation(abc.ABC):
         return self + -other
 
 
+for _name in STATISTICS:
+    setattr(Activation, _name, _numbers_on_host(vars(Activation)[_name]))
+
+
+def pointwise(phi: Activation) -> Pointwise:
+    """Return an activation of numbers as it is evaluated without being traced."""
+    from meanfield.activations.sampling import pointwise as found
+
+    return found(phi)
+
+
 def require_activation(name: str, phi: Any) -> None:
     """Raise `MeanFieldError` unless phi is an activation."""
     if not isinstance(phi, Activation):
@@ -613,6 +689,25 @@ class Sum(Activation):
     def __call__(self, x: Array) -> Array:
         terms = [w * phi(x) for w, phi in zip(self.weights, self.terms, strict=True)]
         return jnp.asarray(functools.reduce(operator.add, terms))
+
+    def on_numbers(self) -> Pointwise | None:
+        parts = [phi.on_numbers() for phi in self.terms]
+        if not any(parts):
+            return None
+        found = [part or pointwise(phi) for part, phi in zip(parts, self.terms, strict=True)]
+        weights = [float(np.asarray(w)) for w in self.weights]
+
+        def values(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            sides = zip(*(part.values(x) for part in found), strict=True)
+            value, slope = (
+                sum(w * f for w, f in zip(weights, side, strict=True)) for side in sides
+            )
+            return value, slope  # pyright: ignore[reportReturnType]
+
+        def curvature(x: np.ndarray) -> np.ndarray:
+            return sum(w * part.curvature(x) for w, part in zip(weights, found, strict=True))  # pyright: ignore[reportReturnType]
+
+        return Pointwise(values, curvature, all(part.exact for part in found))
 
     def kinks(self) -> tuple[ScalarLike, ...]:
         return merge(*(phi.kinks() for phi in self.terms))

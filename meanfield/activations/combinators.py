@@ -7,7 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from meanfield._struct import struct
-from meanfield.activations.base import Activation, Sum, parameter, require_activation
+from meanfield.activations.base import (
+    Activation,
+    Pointwise,
+    Sum,
+    parameter,
+    require_activation,
+)
 from meanfield.typing import Array, ScalarLike
 
 
@@ -52,6 +58,23 @@ class Affine(Activation):
         return jnp.asarray(
             self.gain * self.phi(jnp.asarray(self.rate * (x - self.centre))) + self.offset
         )
+
+    def on_numbers(self) -> Pointwise | None:
+        inner = self.phi.on_numbers()
+        if inner is None:
+            return None
+        rate, centre, gain, offset = (
+            float(np.asarray(x)) for x in (self.rate, self.centre, self.gain, self.offset)
+        )
+
+        def values(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            value, slope = inner.values(rate * (x - centre))
+            return gain * value + offset, gain * rate * slope
+
+        def curvature(x: np.ndarray) -> np.ndarray:
+            return gain * rate**2 * inner.curvature(rate * (x - centre))
+
+        return Pointwise(values, curvature, inner.exact)
 
     def kinks(self) -> tuple[ScalarLike, ...]:
         return self._moved(self.phi.kinks())

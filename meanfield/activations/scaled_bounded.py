@@ -24,7 +24,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from meanfield.activations.base import Activation
-from meanfield.activations.custom import find_kinks
+from meanfield.activations.custom import MANY_KINKS
+from meanfield.activations.sampling import sampled
 
 # Equalities are judged to this fraction of the values compared.
 EQUAL = 1e-9
@@ -86,9 +87,7 @@ def is_scaled_bounded(phi: Activation) -> ScaledBounded:
     odd = bool(np.all(np.abs(value + mirrored) <= EQUAL * size + 1e-300))
     a = _linear_reach(phi, k, kinks) if k > 0 else 0.0
     linear = a > 0
-    # The search knows what is narrow in units of 1: here the linear stretch is one.
-    unit = a if np.isfinite(a) and linear else 1.0
-    _, doubts = find_kinks(lambda t: phi(unit * t))
+    panels = sampled(phi).panels
     return ScaledBounded(
         a=a if linear else float("nan"),
         k=k if linear else float("nan"),
@@ -99,7 +98,7 @@ def is_scaled_bounded(phi: Activation) -> ScaledBounded:
         and bool(np.isfinite(a))
         and bool(np.all(np.abs(value) <= a * k * (1 + EQUAL))),
         slope_bounded=k > 0 and bool(np.all(np.abs(slope) <= k * (1 + EQUAL))),
-        twice_differentiable=not doubts,
+        twice_differentiable=panels.rough.size <= MANY_KINKS and not any(panels.ends),
     )
 
 

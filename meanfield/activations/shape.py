@@ -158,7 +158,7 @@ def shape(phi: Activation) -> Shape:
         maximum=maximum and maximum.value,
         maximum_at=maximum and maximum.at,
         growth=growth,
-        bounded=_bounded(pieces, growth),
+        bounded=_bounded(pieces, growth, minimum, maximum),
         linear_region=next(
             ((p.low, p.high) for p in pieces if p.line is not None and p.low < 0 < p.high), None
         ),
@@ -640,7 +640,15 @@ def _non_negative(pieces: list[_Piece], low: _Extremum | None) -> bool | None:
     return False if bool((_samples(pieces, 0) < -rounding).any()) else None
 
 
-def _bounded(pieces: list[_Piece], growth: tuple[Growth | None, Growth | None]) -> bool | None:
+def _bounded(
+    pieces: list[_Piece],
+    growth: tuple[Growth | None, Growth | None],
+    low: _Extremum | None,
+    high: _Extremum | None,
+) -> bool | None:
+    # A pole is at a kink.
+    if any(found is not None and math.isinf(found.value) for found in (low, high)):
+        return False
     if None in growth:
         return None
     if growth != ("bounded", "bounded"):

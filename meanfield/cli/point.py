@@ -27,22 +27,14 @@ def point(
     as_json: JsonOption = False,
 ) -> None:
     """Describe one network: its fixed variance, χ₁, the limit of correlations, moments."""
-    import jax.numpy as jnp
-
-    from meanfield._elementwise import compile_together
     from meanfield.errors import Status, require
-    from meanfield.fixedpoint import SteadyState, limit_correlation, steady_state
+    from meanfield.fixedpoint import limit_correlation, steady_state
     from meanfield.jacobian import slope_kurtosis
     from meanfield.layers import Dense
 
     phi = load_activation(activation, param)
     require(math.isfinite(q0) and q0 > 0, "q0", q0, "a finite variance > 0")
     layer = Dense(phi, sigma_w, sigma_b, keep=keep)
-    # In a cold process compiling is all that takes time; what takes longest goes first.
-    some = SteadyState(*jnp.zeros(4))
-    compile_together(
-        {limit_correlation: (layer, some), steady_state: (layer, q0), slope_kurtosis: (phi, q0)}
-    )
     state = steady_state(layer, q0)
     limit = limit_correlation(layer, state)
     solved = int(state.status) == Status.OK

@@ -21,7 +21,6 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.special
 import xarray as xr
-from jax.typing import ArrayLike
 
 from meanfield._elementwise import elementwise
 from meanfield.activations import activation
@@ -65,14 +64,14 @@ WEIGHT = ("σ_w²", "weight variance")
 BIAS = ("σ_b²", "bias variance")
 
 
-@elementwise()
+@elementwise(host=True)
 def _length_map(layer: Layer, q: ScalarLike) -> Array:
     return layer.variance(q)
 
 
-@elementwise("depth")
-def _trajectory(layer: Layer, q: ArrayLike, c: ArrayLike, depth: int) -> Array:
-    return rollout(layer, jnp.asarray(q), jnp.asarray(q), jnp.multiply(q, c), depth).c
+@elementwise("depth", host=True)
+def _trajectory(layer: Layer, q: ScalarLike, c: ScalarLike, depth: int) -> Array:
+    return rollout(layer, q, q, q * c, depth).c
 
 
 def length_and_correlation_maps(points: int = 201) -> xr.Dataset:

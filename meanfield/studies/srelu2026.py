@@ -101,7 +101,7 @@ def family(
     )
 
 
-@elementwise()
+@elementwise(host=True)
 def _needed(phi: Activation, q: ScalarLike) -> Array:
     return phi.edge_deficit(q) / phi.slope_moment(q, 2)
 

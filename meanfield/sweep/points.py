@@ -12,7 +12,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from meanfield._elementwise import PIECE, elementwise, side_by_side
+from meanfield._elementwise import PIECE, elementwise, namespace, side_by_side
 from meanfield._struct import pick
 from meanfield.activations.base import Activation
 from meanfield.batch import EACH
@@ -140,17 +140,18 @@ def _see(
     """Return what is seen of networks at their steady states, and the status."""
     chi = state.chi
     if critical:
-        chi = jnp.square(layer.sigma_w) * layer.phi.slope_moment(state.q, 2)
+        chi = layer.sigma_w**2 * layer.phi.slope_moment(state.q, 2)
     point = Point(layer, state, limit, critical)
     seen = {"q": state.q, "sigma_w": layer.sigma_w, "slope": state.slope, "chi": chi}
     seen |= {name: observables[name].function(point) for name in names}
     # An observable that is unresolved must not stand beside a status that says OK.
-    lost = jnp.isnan(jnp.stack([jnp.asarray(x, float) for x in seen.values()])).any()
-    status = jnp.where((state.status == Status.OK) & lost, Status.NOT_CONVERGED, state.status)
-    return {name: jnp.asarray(x, float) for name, x in seen.items()} | {
-        "status": status.astype(jnp.int8)
+    xp = namespace(state.q)
+    lost = xp.isnan(xp.stack([xp.asarray(x, float) for x in seen.values()])).any(axis=0)
+    status = xp.where((state.status == Status.OK) & lost, Status.NOT_CONVERGED, state.status)
+    return {name: xp.asarray(x, float) for name, x in seen.items()} | {
+        "status": status.astype(np.int8)
     }
 
 
-_look = elementwise("names", "critical")(_see)
+_look = elementwise("names", "critical", host=True)(_see)
 _look_at_all = side_by_side(_see, "names", "critical")

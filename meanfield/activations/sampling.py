@@ -1,0 +1,174 @@
+"""Activations of numbers, on the host: their statistics need no compiler.
+
+An activation is sampled once (`meanfield.sampled`). Those that differ in scale alone,
+φ(x) = h φ1(x/w), share the samples of φ1.
+"""
+
+import functools
+from typing import Any
+
+import jax
+import numpy as np
+
+from meanfield import plane
+from meanfield._elementwise import either
+from meanfield._struct import OnHost, pick
+from meanfield.activations.base import Activation, Pointwise
+from meanfield.sampled import Sampled
+
+# Points that φ is evaluated at by one call, whose length is compiled in.
+LENGTH = 4096
+
+
+@jax.jit
+def _values(phi: Activation, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    return phi(x), phi.slope(x)
+
+
+@jax.jit
+def _curvature(phi: Activation, x: jax.Array) -> tuple[jax.Array]:
+    return (phi.curvature(x),)
+
+
+def _by_blocks(kernel: Any, phi: Activation, x: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Return functions at a vector of any length by calls with vectors of one length."""
+    blocks = np.ones((max(1, -(-x.size // LENGTH)), LENGTH))
+    blocks.ravel()[: x.size] = x
+    with jax.ensure_compile_time_eval():
+        parts = [kernel(phi, block) for block in blocks]
+    columns = zip(*parts, strict=True)
+    return tuple(np.concatenate([np.asarray(v) for v in column])[: x.size] for column in columns)
+
+
+def sampled(phi: Activation) -> Sampled:
+    """Return the samples of an activation of numbers: one object for equal activations."""
+    leaves, tree = jax.tree.flatten(phi)
+    return _sampled(tree, tuple(float(np.asarray(leaf)) for leaf in leaves))
+
+
+@functools.lru_cache(maxsize=256)
+def _sampled(tree: Any, leaves: tuple[float, ...]) -> Sampled:
+    phi = jax.tree.unflatten(tree, [np.float64(leaf) for leaf in leaves])
+    with jax.ensure_compile_time_eval():
+        known = tuple(float(np.asarray(k)) for k in phi.known())
+    values, curvature, exact = phi.on_numbers() or pointwise(phi)
+    return Sampled(values, curvature, known, exact)
+
+
+def pointwise(phi: Activation) -> Pointwise:
+    """Return an activation of numbers that JAX compiles, as it is evaluated."""
+    return Pointwise(
+        lambda x: _by_blocks(_values, phi, x),  # pyright: ignore[reportArgumentType]
+        lambda x: _by_blocks(_curvature, phi, x)[0],
+        True,
+    )
+
+
+class Numeric(OnHost):
+    """An activation whose statistics are computed on the host, of vectors of variances.
+
+    φ(x) = height·φ1(x/width), where φ1 has been sampled; width and height are numbers or vectors
+    like the variances. The statistics are those of `Activation`.
+    """
+
+    def __init__(self, one: Sampled, width: Any, height: Any, phi: Any):
+        self.one, self.width, self.height, self.phi = one, width, height, phi
+        self.steepness = height / width
+
+    def pick(self, places: Any) -> "Numeric":
+        """Return the activations at some places of the vectors."""
+        width, height = (x[places] if np.ndim(x) else x for x in (self.width, self.height))
+        return Numeric(self.one, width, height, pick(self.phi, places))
+
+    def _unit(self, q: Any) -> np.ndarray:
+        return np.atleast_1d(np.asarray(q, dtype=float) / self.width**2)
+
+    def mean(self, q: Any) -> np.ndarray:
+        return self.height * self.one.mean(self._unit(q))
+
+    def second_moment(self, q: Any) -> np.ndarray:
+        return self.height**2 * self.one.second_moment(self._unit(q))
+
+    def even_moment(self, q: Any) -> np.ndarray:
+        return self.height**2 * self.one.even_moment(self._unit(q))
+
+    def slope_moment(self, q: Any, power: int) -> np.ndarray:
+        return self.steepness**power * self.one.slope_moment(self._unit(q), power)
+
+    def variance_slope(self, q: Any) -> np.ndarray:
+        return self.steepness**2 * self.one.variance_slope(self._unit(q))
+
+    def edge_deficit(self, q: Any) -> np.ndarray:
+        return self.height**2 * self.one.edge_deficit(self._unit(q))
+
+    def edge_bias(self, q: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Return σb² = edge_deficit(q)/E φ'² and its derivative."""
+        value, slope = self.one.edge_bias(self._unit(q))
+        return self.width**2 * value, slope
+
+    def mean_curvature(self, q: Any) -> np.ndarray:
+        return self.steepness / self.width * self.one.mean_curvature(self._unit(q))
+
+    def curvature_moment(self, q: Any) -> np.ndarray:
+        return (self.steepness / self.width) ** 2 * self.one.curvature_moment(self._unit(q))
+
+    def smooth_curvature_moment(self, q: Any) -> np.ndarray:
+        moment = self.one.smooth_curvature_moment(self._unit(q))
+        return (self.steepness / self.width) ** 2 * moment
+
+    @property
+    def kinks(self) -> list[np.ndarray]:
+        """The rough points of φ, and by how much φ' jumps there."""
+        return [at * self.width for at in self.one.rough.at]
+
+    @property
+    def slope_jumps(self) -> list[np.ndarray]:
+        return [bend * self.steepness for bend in self.one.rough.bend]
+
+    @property
+    def limits(self) -> tuple[np.ndarray, ...]:
+        """φ and its first three derivatives at 0, from above and from below."""
+        values = self.one.limits
+        one = np.ones(np.broadcast_shapes(np.shape(self.width), np.shape(self.height), (1,)))
+        return tuple(v[:, None] * (self.height / self.width**k * one) for k, v in enumerate(values))
+
+    def _equal(self, q: Any, epsilon: Any) -> plane.Equal:
+        unit = self._unit(q)
+        unit, epsilon = np.broadcast_arrays(unit, np.asarray(epsilon, dtype=float))
+        return plane.equal(self.one, unit, epsilon)
+
+    def decorrelation(self, q: Any, epsilon: Any) -> np.ndarray:
+        return self.steepness**2 * self._equal(q, epsilon).apart
+
+    def distance(self, q: Any, epsilon: Any) -> np.ndarray:
+        epsilon = np.asarray(epsilon, dtype=float)
+        return np.where(epsilon == 0, 0.0, epsilon * self.decorrelation(q, epsilon))
+
+    def slope_gap(self, q: Any, epsilon: Any) -> np.ndarray:
+        return self.steepness**2 * self._equal(q, epsilon).gap
+
+    def deficit(self, q: Any, epsilon: Any) -> np.ndarray:
+        return self.steepness**2 * self._equal(q, epsilon).deficit
+
+    def _unequal(self, q1: Any, q2: Any, epsilon: Any, s: Any, t: Any) -> plane.Unequal:
+        numbers = (self._unit(q1), self._unit(q2), epsilon, s, t)
+        return plane.unequal(
+            self.one, *np.broadcast_arrays(*(np.asarray(x, dtype=float) for x in numbers))
+        )
+
+    def covariance(self, q1: Any, q2: Any, epsilon: Any) -> np.ndarray:
+        return self.height**2 * either(
+            np.asarray(q1 == q2),
+            lambda: self._equal(q1, epsilon).product,
+            lambda: self._unequal(q1, q2, epsilon, 1.0, 1.0).product,
+        )
+
+    def slope_covariance(self, q1: Any, q2: Any, epsilon: Any) -> np.ndarray:
+        return self.steepness**2 * either(
+            np.asarray(q1 == q2),
+            lambda: self._equal(q1, epsilon).slope_product,
+            lambda: self._unequal(q1, q2, epsilon, 1.0, 1.0).slope_product,
+        )
+
+    def separation(self, q1: Any, q2: Any, epsilon: Any, s: Any, t: Any) -> np.ndarray:
+        return self.height**2 * self._unequal(q1, q2, epsilon, s, t).separation
