@@ -66,12 +66,12 @@ class Hosted(abc.ABC):
         """Return what stands for its `own` records, in these units, where the host computes."""
 
 
-class OnHost:
+class OnHost(abc.ABC):
     """What stands for a `Hosted` record where numbers are computed on the host."""
 
+    @abc.abstractmethod
     def pick(self, places: Any) -> "OnHost":
         """Return it at some places of the vectors that it holds."""
-        raise NotImplementedError
 
 
 def concrete(*values: Any) -> bool:
