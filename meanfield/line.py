@@ -79,9 +79,10 @@ class _Window(NamedTuple):
 def _window(count: int, variances: bytes) -> _Window:
     q = np.frombuffer(variances)
     first = np.floor(np.log2(q) / 2).astype(int) - LEAST - INWARD
-    first = np.clip(first, 0, max(count - WINDOW, 0))
-    places = first[:, None] + np.arange(min(WINDOW, count))
-    x = nodes(count)[places]
+    # Windows do not depend on how many octaves are known: those beyond have no weights.
+    first = np.clip(first, 0, count)
+    places = first[:, None] + np.arange(WINDOW)
+    x = nodes(count + WINDOW)[places]
     at = q[:, None, None]
     n = density(x, at)
     return _Window(places, n, n * (x * x / at - 1) / (2 * at), density(np.zeros(1), q))
@@ -125,7 +126,10 @@ def mass(at: float, count: int) -> np.ndarray:
 
 
 class Weights(NamedTuple):
-    """Weights of functions, and their sums over all octaves before one: (functions, count)."""
+    """Weights of functions, and their sums over all octaves before one.
+
+    Behind the last octave follow as many empty ones as a window has.
+    """
 
     nodes: np.ndarray
     before: np.ndarray
@@ -133,12 +137,13 @@ class Weights(NamedTuple):
     @classmethod
     def of(cls, weights: np.ndarray) -> "Weights":
         """Return weights of shape (functions, count, NODES) as such."""
+        weights = np.pad(weights, ((0, 0), (0, WINDOW), (0, 0)))
         sums = weights.sum(axis=2)
         return cls(weights, np.cumsum(sums, axis=1) - sums)
 
     @property
     def size(self) -> int:
-        return self.nodes.shape[1]
+        return self.nodes.shape[1] - WINDOW
 
 
 def sums(weights: Weights, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -148,7 +153,8 @@ def sums(weights: Weights, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         window = _window(weights.size, part.tobytes())
         seen = np.einsum("qon,fqon->fqo", window.density, weights.nodes[:, window.octaves])
         inner = weights.before[:, window.octaves[:, 0]] * window.inside
-        last = np.where(window.octaves[:, -1] == weights.size - 1, seen[..., -1], 0.0)
+        last = np.where(window.octaves == weights.size - 1, seen, 0.0).sum(axis=2)
+        last = np.where(window.octaves[:, 0] < weights.size, last, np.abs(inner))
         found.append((seen.sum(axis=2) + inner, last))
     value, last = zip(*found, strict=True)
     return np.concatenate(value, axis=1), np.concatenate(last, axis=1)

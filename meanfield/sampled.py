@@ -30,7 +30,8 @@ import numpy as np
 from meanfield import line
 from meanfield.panels import LARGEST, LAST, NODES, Panels, gauss, joined, places, sample, transform
 
-# Reaches that are tried one after another, in standard deviations at least WIDTHS.
+# Reaches that are tried one after another, in standard deviations at least WIDTHS. What has been
+# asked for before does not change the bits of an answer.
 REACHES = (2.0**10, 2.0**16, 2.0**24, 2.0**32, LARGEST)
 WIDTHS = 14.0
 # Of what lies beyond the last octave, the last one's part of a sum tells.
@@ -112,6 +113,8 @@ class Sampled:
         self._lock = threading.RLock()
         self._reach = 0
         self._panels: Panels | None = None
+        self._rings: list[Panels] = []
+        self._edges: dict[int, np.ndarray] = {}
         self._weights: dict[str, line.Weights] = {}
         self._heights: dict[str, np.ndarray] = {}
         self.pairs: dict[tuple[float, ...], tuple[float, ...]] = {}
@@ -134,13 +137,16 @@ class Sampled:
         new = REACHES[self._reach]
         if self._panels is None:
             self._panels = sample(self.values, -new, new, self.known, self.slopes)
+            self._rings = [self._panels]
         else:
             old, found = REACHES[self._reach - 1], self._panels
             below, above = found.ends
             if not below:
-                found = sample(self.values, -new, -old, self.known, self.slopes) + found
+                self._rings.append(sample(self.values, -new, -old, self.known, self.slopes))
+                found = self._rings[-1] + found
             if not above:
-                found = found + sample(self.values, old, new, self.known, self.slopes)
+                self._rings.append(sample(self.values, old, new, self.known, self.slopes))
+                found = found + self._rings[-1]
             self._panels = found
         self._reach += 1
         self._weights.clear()
@@ -160,10 +166,22 @@ class Sampled:
         """The panels that are known."""
         return self.upto(REACHES[0])
 
+    @property
+    def near(self) -> Panels:
+        """The panels up to the first reach, whatever else has been asked for."""
+        self.upto(REACHES[0])
+        return self._rings[0]
+
     @functools.cached_property
     def edges(self) -> np.ndarray:
-        """Edges of as few panels as resolve φ."""
-        return joined(self.values, self.panels, self.slopes)
+        """Edges of as few panels as resolve φ; how far these reach does not move those inside."""
+        self.upto(REACHES[0])
+        return functools.reduce(np.union1d, map(self._joined, range(len(self._rings))))
+
+    def _joined(self, ring: int) -> np.ndarray:
+        if ring not in self._edges:
+            self._edges[ring] = joined(self.values, self._rings[ring], self.slopes)
+        return self._edges[ring]
 
     @functools.cached_property
     def rough(self) -> Rough:

@@ -6,24 +6,28 @@ from pathlib import Path
 # Matrices here are small: threads would only wait for one another.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-import hypothesis
-import jax
-import pytest
+import platformdirs
+
+from meanfield.cli.cache import use_compilation_cache
+
+# Compiling takes most of the time: kernels are kept for later runs, of any checkout and of
+# processes that tests start.
+os.environ.setdefault(
+    "MEANFIELD_CACHE", str(platformdirs.user_cache_path("meanfield", appauthor=False) / "tests")
+)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+use_compilation_cache()
+
+import hypothesis  # noqa: E402
+import jax  # noqa: E402
+import pytest  # noqa: E402
 
 # It switches JAX to double precision before any test imports it.
-import meanfield  # noqa: F401
+import meanfield  # noqa: E402, F401
 
 # A first call compiles, so no example has a deadline; the examples are the same in every run.
 hypothesis.settings.register_profile("suite", deadline=None, derandomize=True, max_examples=20)
 hypothesis.settings.load_profile("suite")
-
-
-def pytest_configure(config):
-    """Keep compiled programs between runs: compiling takes most of the time."""
-    if config.cache is not None:
-        jax.config.update("jax_compilation_cache_dir", str(config.cache.mkdir("jax")))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
-
 
 # Each compiled kernel maps memory, of which Linux allows a process 65530 pieces.
 MAPS = Path("/proc/self/maps")

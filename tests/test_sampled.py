@@ -14,7 +14,10 @@ import pytest
 import scipy.special
 
 import meanfield as mf
+from meanfield import plane
+from meanfield.activations.base import pointwise
 from meanfield.errors import Status
+from meanfield.sampled import Sampled
 
 RNG = np.random.default_rng(11)
 KNOTS, HEIGHTS = np.sort(RNG.uniform(-3, 3, 50)), RNG.normal(size=50)
@@ -260,3 +263,21 @@ def test_growth_is_told_from_what_is_not_resolved():
     snake = mf.from_callable(lambda x: x + jnp.sin(x) ** 2)
     state = mf.steady_state(mf.Dense(snake, 2.0, 0.1))
     assert state.status == Status.DIVERGES
+
+
+@pytest.mark.parametrize("name", ["tanh", "sin", "elu", "hard_tanh"])
+def test_what_was_asked_before_does_not_change_a_bit(name):
+    """Samples that reach further give the same bytes: a resumed sweep relies on it."""
+    phi = mf.activation(name)
+    values, curvature, exact = pointwise(phi)
+    q = np.array([1e-6, 0.3, 1.0, 7.3, 100.0, 3e3])
+    epsilon = np.array([1e-9, 0.3, 1.5, 0.2, 0.7, 0.01])
+
+    def answers(samples):
+        one = (samples.second_moment(q), samples.slope_moment(q, 2), samples.variance_slope(q))
+        return np.array([*one, samples.edge_deficit(q), *plane.equal(samples, q, epsilon)])
+
+    fresh, used = (Sampled(values, curvature, phi.known(), exact) for _ in range(2))
+    used.second_moment(np.array([1e9]))
+    assert used.panels.edges[-1] > fresh.panels.edges[-1]
+    np.testing.assert_array_equal(answers(fresh), answers(used))

@@ -87,7 +87,7 @@ def is_scaled_bounded(phi: Activation) -> ScaledBounded:
     odd = bool(np.all(np.abs(value + mirrored) <= EQUAL * size + 1e-300))
     a = _linear_reach(phi, k, kinks) if k > 0 else 0.0
     linear = a > 0
-    panels = sampled(phi).panels
+    panels = sampled(phi).near
     return ScaledBounded(
         a=a if linear else float("nan"),
         k=k if linear else float("nan"),
