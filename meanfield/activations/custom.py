@@ -6,6 +6,7 @@ latter two know numbers alone: they cannot be traced.
 """
 
 import dataclasses
+import functools
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -17,6 +18,7 @@ from jax.core import Tracer
 
 from meanfield._struct import static, struct
 from meanfield.activations.base import Activation, Pointwise
+from meanfield.activations.numpy_rules import by_numpy
 from meanfield.errors import MeanFieldError
 from meanfield.panels import derivative
 from meanfield.typing import Array, ScalarLike
@@ -128,20 +130,25 @@ def from_callable(
         raise MeanFieldError(f"kinks = {given} is not legal; it must be finite numbers")
     phi = Custom(function, given, name)
     try:
-        value, slope = jax.jvp(function, (jnp.asarray(PROBE),), (jnp.ones_like(PROBE),))
+        traced = jax.make_jaxpr(function)(jax.ShapeDtypeStruct(PROBE.shape, float))
+        jax.eval_shape(phi.slope, jax.ShapeDtypeStruct(PROBE.shape, float))
     except Exception as error:  # a user's function may raise anything
         return _foreign(phi, error)
-    if isinstance(value, Tracer):
+    if any(isinstance(held, Tracer) for held in traced.consts):
         raise MeanFieldError(
             f"{name} is not legal; it holds traced numbers: make them parameters of an activation "
             "(mf.register_activation)"
         )
-    _require_elementwise(function, value, name)
-    if not jnp.issubdtype(jnp.result_type(slope), jnp.floating):
-        raise MeanFieldError(
-            f"{name} is not legal; it must be elementwise and return floating-point numbers"
-        )
+    _require_elementwise(functools.partial(_jax_values, function), name)
     return phi
+
+
+def _jax_values(function: Callable[[Any], Any], x: np.ndarray) -> Any:
+    kind = jax.eval_shape(function, jax.ShapeDtypeStruct(x.shape, float))
+    if not isinstance(kind, jax.ShapeDtypeStruct):
+        return kind
+    by = by_numpy(lambda x: (function(x),), x.shape)
+    return function(jnp.asarray(x)) if by is None else by(x)[0].astype(kind.dtype)
 
 
 def _foreign(phi: Custom, error: Exception) -> Activation:
@@ -149,11 +156,12 @@ def _foreign(phi: Custom, error: Exception) -> Activation:
     fields = {field.name: getattr(phi, field.name) for field in dataclasses.fields(Custom)}
     for torch in (False, True) if "torch" in sys.modules else (False,):
         found = Foreign(**fields, torch=torch)
+        function: Any = found if torch else found.function
         try:
-            value = found(PROBE) if torch else found.function(PROBE)  # pyright: ignore[reportArgumentType]
+            function(PROBE)
         except Exception:  # it is not of this library, then
             continue
-        _require_elementwise(found.function if not torch else found, value, phi.label)
+        _require_elementwise(function, phi.label)
         return found
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     raise MeanFieldError(
@@ -162,8 +170,9 @@ def _foreign(phi: Custom, error: Exception) -> Activation:
     ) from error
 
 
-def _require_elementwise(function: Callable[[Any], Any], value: Any, name: str) -> None:
+def _require_elementwise(function: Callable[[Any], Any], name: str) -> None:
     """Raise `MeanFieldError` unless a function's value at PROBE is that of an elementwise one."""
+    value = function(PROBE)
     if isinstance(value, jax.Array | np.ndarray):
         if value.dtype in (np.float32, np.float16):
             raise MeanFieldError(

@@ -5,6 +5,7 @@ An activation is sampled once (`meanfield.sampled`). Those that differ in scale 
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -14,30 +15,44 @@ from meanfield import plane
 from meanfield._elementwise import either
 from meanfield._struct import OnHost, pick
 from meanfield.activations.base import Activation, Pointwise
+from meanfield.activations.numpy_rules import by_numpy
 from meanfield.sampled import Sampled
 
-# Points that φ is evaluated at by one call, whose length is compiled in.
+# Points that φ is evaluated at by one call.
 LENGTH = 4096
 
 
-@jax.jit
-def _values(phi: Activation, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _values(phi: Activation, x: jax.Array) -> tuple[jax.Array, ...]:
     return phi(x), phi.slope(x)
 
 
-@jax.jit
-def _curvature(phi: Activation, x: jax.Array) -> tuple[jax.Array]:
+def _curvature(phi: Activation, x: jax.Array) -> tuple[jax.Array, ...]:
     return (phi.curvature(x),)
 
 
-def _by_blocks(kernel: Any, phi: Activation, x: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Return functions at a vector of any length by calls with vectors of one length."""
-    blocks = np.ones((max(1, -(-x.size // LENGTH)), LENGTH))
-    blocks.ravel()[: x.size] = x
-    with jax.ensure_compile_time_eval():
-        parts = [kernel(phi, block) for block in blocks]
-    columns = zip(*parts, strict=True)
-    return tuple(np.concatenate([np.asarray(v) for v in column])[: x.size] for column in columns)
+class _ByBlocks:
+    """Functions of φ at vectors of any length, by calls with vectors of one length."""
+
+    def __init__(self, function: Any, phi: Activation):
+        self.function, self.phi = function, phi
+
+    @functools.cached_property
+    def kernel(self) -> Callable[[np.ndarray], Any]:
+        """The function by NumPy; compiled where it has operations that NumPy has not."""
+        function = functools.partial(self.function, self.phi)
+        return by_numpy(function, (LENGTH,)) or functools.partial(_compiled(self.function), self.phi)
+
+    def __call__(self, x: np.ndarray) -> tuple[np.ndarray, ...]:
+        blocks = np.ones((max(1, -(-x.size // LENGTH)), LENGTH))
+        blocks.ravel()[: x.size] = x
+        with jax.ensure_compile_time_eval():
+            columns = zip(*(self.kernel(block) for block in blocks), strict=True)
+        return tuple(np.concatenate([np.asarray(v) for v in c])[: x.size] for c in columns)
+
+
+@functools.cache
+def _compiled(function: Any) -> Any:
+    return jax.jit(function)
 
 
 def sampled(phi: Activation) -> Sampled:
@@ -56,10 +71,11 @@ def _sampled(tree: Any, leaves: tuple[float, ...]) -> Sampled:
 
 
 def pointwise(phi: Activation) -> Pointwise:
-    """Return an activation of numbers that JAX compiles, as it is evaluated."""
+    """Return an activation of JAX as a function of numbers."""
+    curvature = _ByBlocks(_curvature, phi)
     return Pointwise(
-        lambda x: _by_blocks(_values, phi, x),  # pyright: ignore[reportArgumentType]
-        lambda x: _by_blocks(_curvature, phi, x)[0],
+        _ByBlocks(_values, phi),  # pyright: ignore[reportArgumentType]
+        lambda x: curvature(x)[0],
         True,
     )
 
