@@ -221,7 +221,17 @@ def by_host(function: Callable[..., Any], *arguments: Any) -> Any:
     return _on_host(lambda numbers: function(*numbers), {"numbers": arguments})
 
 
+def computed(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Return what `by_host` does, as NumPy's arrays: JAX is not asked."""
+    return _computed(lambda numbers: function(*numbers), {"numbers": arguments})
+
+
 def _on_host(function: Callable[..., Any], dynamic: Any) -> Any:
+    # To place an array compiles nothing.
+    return jax.tree.map(jax.device_put, _computed(function, dynamic))
+
+
+def _computed(function: Callable[..., Any], dynamic: Any) -> Any:
     """Return a function of vectors of concrete arrays that broadcast.
 
     It is called once for all activations of one family.
@@ -266,8 +276,7 @@ def _on_host(function: Callable[..., Any], dynamic: Any) -> Any:
             for x, p in zip(xs, places, strict=True)
         ]
         values = rows[0] if len(rows) == 1 else np.concatenate(rows)[order]
-        # To place an array compiles nothing.
-        return jax.device_put(values[:size].reshape(shape + values.shape[1:]))
+        return values[:size].reshape(shape + values.shape[1:])
 
     return jax.tree.map(whole, *parts)
 

@@ -20,6 +20,9 @@ from meanfield.typing import Array
 TERMS = 16
 # So many of the last terms tell the error.
 TAIL = 2
+# Half the logarithms of the stretches on which a derivative is sought, and the part of the largest
+# coefficient that the last ones may be.
+STRETCHES, ENDED = (0.5, 0.15, 0.04, 0.01), 1e-11
 # Gauss-Legendre nodes for integrals of series times smooth weights.
 LEGENDRE = 24
 
@@ -68,6 +71,30 @@ def series_and_slope(coefficients: Array, x: Array) -> tuple[Array, Array]:
         slope_after, slope_last = slope_last, 2 * x * slope_last + 2 * last - slope_after
         after, last = last, coefficients[..., k] + 2 * x * last - after
     return coefficients[..., 0] + x * last - after, last + x * slope_last - slope_after
+
+
+def log_derivative(
+    function: Callable[[np.ndarray, np.ndarray], np.ndarray], size: int
+) -> np.ndarray:
+    """Return df/dlog x of functions that are analytic in log x, at `size` numbers.
+
+    function(places, factors) returns the values of those at some places where x is that many times
+    what it is, shape (places, factors). Where no stretch is short enough for a series of f to end,
+    the derivative is NaN.
+    """
+    k = np.arange(TERMS)
+    # T_k'(0)
+    slopes = k * np.sin(k * np.pi / 2)
+    found, left = np.full(size, np.nan), np.arange(size)
+    for length in STRETCHES:
+        coefficients = function(left, np.exp(length * roots())) @ transform().T
+        largest = np.abs(coefficients).max(axis=1)
+        ends = np.abs(coefficients[:, -TAIL:]).max(axis=1) <= ENDED * largest
+        found[left[ends]] = coefficients[ends] @ slopes / length
+        left = left[~ends]
+        if not left.size:
+            break
+    return found
 
 
 def running_integral(edges: np.ndarray, weight: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:

@@ -10,7 +10,7 @@ nodes of the octaves,
     E f(√q z) = Σ_i W_i n(x_i; q):
 
 one array for every q, of a size that does not depend on how wild f is. Derivatives by q take the
-same weights: ∂n/∂q = (x²/q - 1) n/(2q). A Dirac mass δ(x - t) has weights too, as n(t) is a sum
+same weights: ∂n/∂q = (x²/q - 1) n/(2q), and so on. A Dirac mass δ(x - t) has weights too, as n(t) is a sum
 over the nodes of the octave of t. As n is even, x and -x share their weights.
 
 The error of these sums is, for all q, 1e-15 of E |f|, and 5e-15 with the derivative of n.
@@ -69,8 +69,8 @@ class _Window(NamedTuple):
     """By variance, which octaves these are, shape (variances, WINDOW)."""
     density: np.ndarray
     """Shape (variances, WINDOW, NODES)."""
-    turn: np.ndarray
-    """Its derivative by the variance."""
+    square: np.ndarray
+    """x²/q, of the same shape."""
     inside: np.ndarray
     """The density at 0."""
 
@@ -84,8 +84,7 @@ def _window(count: int, variances: bytes) -> _Window:
     places = first[:, None] + np.arange(WINDOW)
     x = nodes(count + WINDOW)[places]
     at = q[:, None, None]
-    n = density(x, at)
-    return _Window(places, n, n * (x * x / at - 1) / (2 * at), density(np.zeros(1), q))
+    return _Window(places, density(x, at), x * x / at, density(np.zeros(1), q))
 
 
 def weights(low: np.ndarray, high: np.ndarray, values: np.ndarray, count: int) -> np.ndarray:
@@ -160,17 +159,37 @@ def sums(weights: Weights, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(value, axis=1), np.concatenate(last, axis=1)
 
 
-def slopes(weights: Weights, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return derivatives of expectations by q, and their sizes, from the weights of f and |f|."""
+def derivatives(
+    weights: Weights, q: np.ndarray, order: int = 1, divided: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return d^order/dq^order of E f(√q z)/q^divided, and their sizes.
+
+    The weights are those of f and of |f|.
+    """
+    polynomial, power = _rising(order, divided)
     found = []
     for part in _pieces(q):
         window = _window(weights.size, part.tobytes())
-        inner = weights.before[:2, window.octaves[:, 0]] * window.inside / (2 * part)
-        value = np.einsum("qon,qon->q", window.turn, weights.nodes[0, window.octaves])
-        size = np.einsum("qon,qon->q", np.abs(window.turn), weights.nodes[1, window.octaves])
-        found.append((value - inner[0], size + inner[1]))
-    value, size = zip(*found, strict=True)
-    return np.concatenate(value), np.concatenate(size)
+        w = window.square
+        turn = window.density * np.polynomial.polynomial.polyval(w, polynomial)
+        value = np.einsum("qon,qon->q", turn, weights.nodes[0, window.octaves])
+        size = np.einsum("qon,qon->q", np.abs(turn), weights.nodes[1, window.octaves])
+        inner = weights.before[:2, window.octaves[:, 0]] * window.inside * polynomial[0]
+        found.append(np.stack([value + inner[0], size + np.abs(inner[1])]) / part**power)
+    value, size = np.concatenate(found, axis=1)
+    return value, size
+
+
+@functools.cache
+def _rising(order: int, divided: int) -> tuple[np.ndarray, int]:
+    """Return P and r with d^order/dq^order n(x; q)/q^divided = n P(x²/q)/q^r."""
+    polynomial, power = np.array([1.0]), divided
+    for _ in range(order):
+        turned = np.polynomial.polynomial.polymul(polynomial, [-0.5 - power, 0.5])
+        slope = np.polynomial.polynomial.polyder(polynomial) if polynomial.size > 1 else [0.0]
+        shrunk = np.polynomial.polynomial.polymul([0.0, 1.0], slope)
+        polynomial, power = np.polynomial.polynomial.polysub(turned, shrunk), power + 1
+    return polynomial, power
 
 
 @functools.cache

@@ -76,6 +76,16 @@ class Smoothed(NamedTuple):
     """E zφ/s: the slope of the smoothed φ, jumps included."""
     bend: np.ndarray
     """E zφ'."""
+    turn: np.ndarray
+    """E (z² - 1) φ, which is s times the derivative of `mean` by s."""
+    slope_turn: np.ndarray
+    """E (z² - 1) φ'."""
+    variance_turn: np.ndarray
+    """E (z² - 1) (φ - E φ)², s times the derivative of `variance`."""
+    slope_variance_turn: np.ndarray
+    """E (z² - 1) (φ' - E φ')²."""
+    lack_turn: np.ndarray
+    """s times the derivative of `lack`: the last one less 2 E zR (φ' - E φ') - 2 Var R."""
 
 
 def smoothed(phi: Sampled, base: np.ndarray, offset: np.ndarray, s: float) -> Smoothed:
@@ -124,15 +134,22 @@ def _inner(
     rest = within + (np.cumsum(whole, axis=1) - whole)[..., None]
     rest = rest - mean(rest)[:, None, None]
     variance = mean(slopes**2)
+    spread, square = mean(rest**2), z * z - 1
+    turned = mean(square * slopes**2)
     return np.stack(
         [
             middle,
             mean(values**2),
             slope,
             variance,
-            variance - mean(rest**2),
+            variance - spread,
             tilt,
             mean(z * slopes),
+            mean(square * values),
+            mean(square * slopes),
+            mean(square * values**2),
+            turned,
+            turned - 2 * mean(z * rest * slopes) + 2 * spread,
         ]
     )
 
@@ -144,14 +161,20 @@ def _evenly(phi: Sampled, y: np.ndarray, s: float, size: int) -> Smoothed:
     middle, slope = values @ weights, slopes @ weights
     values, slopes = values - middle[:, None], slopes - slope[:, None]
     variance = slopes**2 @ weights
-    parts = (slopes @ (weights[:, None] * _hermite(size))) ** 2
+    terms = slopes @ (weights[:, None] * _hermite(size))
     k = np.arange(1, HERMITE + 1)
-    lack = parts @ (k / (k + 1))
+    lack = terms**2 @ (k / (k + 1))
+    # s times the derivative of the k-th term is k times it and √((k + 1)(k + 2)) the next but one.
+    growth = k * terms
+    growth[:, :-2] += np.sqrt((k + 1) * (k + 2))[:-2] * terms[:, 2:]
+    lack_turn = 2 * (terms * growth) @ (k / (k + 1))
     # Where the Hermite series of φ' has not ended, it does not tell.
-    ended = np.abs(variance - parts.sum(axis=1)) <= SERIES * variance + ROUNDED * slope**2
-    lack = np.where(ended, lack, np.nan)
+    ended = np.abs(variance - (terms**2).sum(axis=1)) <= SERIES * variance + ROUNDED * slope**2
+    lack, lack_turn = (np.where(ended, x, np.nan) for x in (lack, lack_turn))
     tilt, bend = values @ (weights * z) / s, slopes @ (weights * z)
-    return Smoothed(middle, values**2 @ weights, slope, variance, lack, tilt, bend)
+    square = weights * (z * z - 1)
+    turns = (values @ square, slopes @ square, values**2 @ square, slopes**2 @ square, lack_turn)
+    return Smoothed(middle, values**2 @ weights, slope, variance, lack, tilt, bend, *turns)
 
 
 @functools.cache
@@ -176,6 +199,8 @@ class Rule(NamedTuple):
     """What it may miss, weights of E_y, and what z makes of φ at y, and at y or -y."""
 
     tolerance: float
+    y: np.ndarray
+    """Places, in standard deviations."""
     weights: np.ndarray
     one: Smoothed
     other: Smoothed
@@ -190,10 +215,12 @@ def _rules(phi: Sampled, variance: float, s: float, opposite: bool) -> Iterator[
             y, weights = _grid(size_y)
             one = _evenly(phi, sigma * y, s, size_z)
             other = Smoothed(*(part[::-1] for part in one)) if opposite else one
-            yield Rule(EVEN_TOLERANCE, weights, one, other)
+            yield Rule(EVEN_TOLERANCE, y, weights, one, other)
     base, offset, weights = _outer(phi, sigma, s, opposite)
     one = smoothed(phi, base, offset, s)
-    yield Rule(TOLERANCE, weights, one, smoothed(phi, -base, -offset, s) if opposite else one)
+    other = smoothed(phi, -base, -offset, s) if opposite else one
+    y = (base + offset) / sigma if sigma else base
+    yield Rule(TOLERANCE, y, weights, one, other)
 
 
 def _is_smooth(phi: Sampled, reach: float, step: float) -> bool:
@@ -265,59 +292,135 @@ class Equal(NamedTuple):
     """E (φ'(u1) - φ'(u2))²/2."""
     deficit: np.ndarray
     """E φ'² - apart."""
+    bend_product: np.ndarray
+    """E φ''(u1) φ''(u2), Dirac masses included."""
 
 
 def equal(phi: Sampled, q: np.ndarray, epsilon: np.ndarray) -> Equal:
     """Return the statistics of pairs of variance q > 0 and correlation 1 - ε, vectors."""
+    return Equal(*_remembered(phi, "equal", _rows(phi, _equal), q, epsilon))
 
-    def solve(new: np.ndarray) -> list[tuple[float, ...]]:
+
+def equal_rates(phi: Sampled, q: np.ndarray, epsilon: np.ndarray) -> Equal:
+    """Return the derivatives of the statistics `equal` by q."""
+    return Equal(*_remembered(phi, "rates", _rows(phi, _equal_rates), q, epsilon))
+
+
+def _rows(phi: Sampled, function: Callable[..., Any]) -> Callable[[np.ndarray], list[Any]]:
+    def solve(new: np.ndarray) -> list[Any]:
         moments = phi.second_moment(new[:, 0]), phi.slope_moment(new[:, 0], 2)
-        return [_equal(phi, *row) for row in zip(*new.T, *moments, strict=True)]
+        return [function(phi, *row) for row in zip(*new.T, *moments, strict=True)]
 
-    return Equal(*_remembered(phi, solve, q, epsilon))
+    return solve
+
+
+NOTHING = (np.nan,) * 6
 
 
 def _equal(phi: Sampled, q: float, epsilon: float, second: float, slopes: float) -> tuple[Any, ...]:
     jumps = phi.diverges(2)
-    if not (np.isfinite(second) and q > 0 and 0 <= epsilon <= 2):
-        return (np.nan,) * 5
+    if not _is_pair(q, epsilon, second):
+        return NOTHING
     if epsilon == 0:
-        return second, slopes, slopes, 0.0 if np.isfinite(slopes) else np.inf, 0.0
-    opposite = epsilon > 1
-    rest = 2 - epsilon if opposite else epsilon
-    if rest == 0:
+        bends = float(phi.curvature_moment(np.array([q]))[0])
+        return second, slopes, slopes, 0.0 if np.isfinite(slopes) else np.inf, 0.0, bends
+    if epsilon == 2:
         return _mirror(phi, q)
-    s = np.sqrt(q * rest)
-    for tolerance, weights, one, other in _rules(phi, q * (1 - rest), s, opposite):
-        missed = _missed(weights, one, second, slopes)
-        if opposite:
-            missed = max(missed, _missed(weights, other, second, slopes))
-        known = jumps or opposite or np.isfinite(weights @ one.lack)
-        if missed <= tolerance and (known or weights @ one.variance > LARGE * second):
-            break
-    else:
-        return (np.nan,) * 5
+    rule = _rule(phi, q, epsilon, second, slopes)
+    if rule is None:
+        return NOTHING
+    _, _, weights, one, other = rule
     tilt = "tilt" if jumps else "slope"
     product = weights @ (one.mean * other.mean)
     slope_product = weights @ (getattr(one, tilt) * getattr(other, tilt))
-    if opposite:
+    s = np.sqrt(q * min(epsilon, 2 - epsilon))
+    bends = weights @ (_bend(one, s, jumps) * _bend(other, s, jumps))
+    if epsilon > 1:
         apart = weights @ _half_square(one.variance, other.variance, one.mean - other.mean)
         gap = slopes - slope_product
         if not jumps:
             variances = one.slope_variance, other.slope_variance
             gap = weights @ _half_square(*variances, one.slope - other.slope)
         apart /= q * epsilon
-        return product, slope_product, apart, gap, slopes - apart
-    apart = weights @ one.variance / s**2
+        return product, slope_product, apart, gap, slopes - apart, bends
+    apart = weights @ one.variance / (q * epsilon)
     if jumps:
-        return product, slope_product, apart, np.inf, np.inf
+        return product, slope_product, apart, np.inf, np.inf, bends
     gap, deficit = weights @ one.slope_variance, weights @ one.lack
     # Either is a small part of what it is subtracted from, or is the better one itself.
     if deficit < 0.5 * slopes:
         apart = slopes - deficit
     else:
         deficit = slopes - apart
-    return product, slope_product, apart, gap, deficit
+    return product, slope_product, apart, gap, deficit, bends
+
+
+def _bend(part: Smoothed, s: float, jumps: bool) -> np.ndarray:
+    """Return the second derivative of the smoothed φ."""
+    return part.turn / s**2 if jumps else part.bend / s
+
+
+def _equal_rates(
+    phi: Sampled, q: float, epsilon: float, second: float, slopes: float
+) -> tuple[Any, ...]:
+    """Return derivatives by log q, over q: those of the densities of y and of z are y² - 1, z² - 1."""
+    jumps = phi.diverges(2)
+    if not _is_pair(q, epsilon, second):
+        return NOTHING
+    at = np.array([q])
+    by_second, by_slopes = (float(phi.moment_rate(at, x, 1)[0]) for x in ("second", "slope2"))
+    if epsilon == 0:
+        still = np.nan if jumps else 0.0
+        return by_second, by_slopes, by_slopes, still, still, np.nan
+    if epsilon == 2:
+        return _mirror_rates(phi, q, by_second, by_slopes)
+    rule = _rule(phi, q, epsilon, second, slopes)
+    if rule is None:
+        return NOTHING
+    _, y, weights, one, other = rule
+    outer = weights * (y * y - 1)
+
+    def of_product(f: np.ndarray, g: np.ndarray, f_turn: np.ndarray, g_turn: np.ndarray) -> Any:
+        return (outer @ (f * g) + weights @ (f_turn * g + f * g_turn)) / (2 * q)
+
+    product = of_product(one.mean, other.mean, one.turn, other.turn)
+    slope_product = np.nan
+    if not jumps:
+        slope_product = of_product(one.slope, other.slope, one.slope_turn, other.slope_turn)
+    apart = weights @ one.variance / (q * epsilon)
+    if epsilon > 1:
+        distance = second - weights @ (one.mean * other.mean)
+        apart = (by_second - product) / (q * epsilon) - distance / (q * q * epsilon)
+        return product, slope_product, apart, by_slopes - slope_product, by_slopes - apart, np.nan
+    apart = (outer @ one.variance + weights @ one.variance_turn) / (2 * q * q * epsilon) - apart / q
+    if jumps:
+        return product, slope_product, apart, np.nan, np.nan, np.nan
+    gap = (outer @ one.slope_variance + weights @ one.slope_variance_turn) / (2 * q)
+    deficit = (outer @ one.lack + weights @ one.lack_turn) / (2 * q)
+    if weights @ one.lack < 0.5 * slopes:
+        apart = by_slopes - deficit
+    else:
+        deficit = by_slopes - apart
+    return product, slope_product, apart, gap, deficit, np.nan
+
+
+def _is_pair(q: float, epsilon: float, second: float) -> bool:
+    return bool(np.isfinite(second) and q > 0 and 0 <= epsilon <= 2)
+
+
+def _rule(phi: Sampled, q: float, epsilon: float, second: float, slopes: float) -> Rule | None:
+    """Return the first rule that finds what is known from one Gaussian."""
+    opposite = epsilon > 1
+    rest = 2 - epsilon if opposite else epsilon
+    for rule in _rules(phi, q * (1 - rest), np.sqrt(q * rest), opposite):
+        missed = _missed(rule.weights, rule.one, second, slopes)
+        if opposite:
+            missed = max(missed, _missed(rule.weights, rule.other, second, slopes))
+        variance, lack = rule.weights @ rule.one.variance, rule.weights @ rule.one.lack
+        known = phi.diverges(2) or opposite or np.isfinite(lack)
+        if missed <= rule.tolerance and (known or variance > LARGE * second):
+            return rule
+    return None
 
 
 def _missed(weights: np.ndarray, part: Smoothed, second: float, slopes: float) -> Any:
@@ -341,7 +444,16 @@ def _mirror(phi: Sampled, q: float) -> tuple[float, ...]:
     odd, odd_slope = (float(phi.expect(name, at)[0]) for name in ("odd", "odd_slope"))
     if phi.diverges(2):
         odd_slope = np.nan
-    return second - 2 * odd, slopes - 2 * odd_slope, odd / q, 2 * odd_slope, slopes - odd / q
+    bends = phi.opposite_bends(q)
+    return second - 2 * odd, slopes - 2 * odd_slope, odd / q, 2 * odd_slope, slopes - odd / q, bends
+
+
+def _mirror_rates(phi: Sampled, q: float, by_second: float, by_slopes: float) -> tuple[float, ...]:
+    at = np.array([q])
+    odd = float(phi.expect("odd", at)[0])
+    rate, slope = (float(phi.moment_rate(at, name, 1)[0]) for name in ("odd", "odd_slope"))
+    apart = rate / q - odd / q**2
+    return by_second - 2 * rate, by_slopes - 2 * slope, apart, 2 * slope, by_slopes - apart, np.nan
 
 
 class Unequal(NamedTuple):
@@ -351,6 +463,14 @@ class Unequal(NamedTuple):
     slope_product: np.ndarray
     separation: np.ndarray
     """E (s φ(u1) - t φ(u2))²/2."""
+    bend_product: np.ndarray
+    """E φ''(u1) φ''(u2), Dirac masses included."""
+    rate1: np.ndarray
+    """The derivative of `product` by q1."""
+    rate2: np.ndarray
+    slope_rate1: np.ndarray
+    """The derivative of `slope_product` by q1."""
+    slope_rate2: np.ndarray
 
 
 def unequal(
@@ -371,23 +491,26 @@ def unequal(
             for *pair, moments in zip(*new.T, zip(seconds, slopes, strict=True), strict=True)
         ]
 
-    return Unequal(*_remembered(phi, solve, q1, q2, epsilon, s, t))
+    return Unequal(*_remembered(phi, "unequal", solve, q1, q2, epsilon, s, t))
 
 
 def _remembered(
-    phi: Sampled, solve: Callable[[np.ndarray], list[tuple[float, ...]]], *numbers: np.ndarray
+    phi: Sampled,
+    question: str,
+    solve: Callable[[np.ndarray], list[tuple[float, ...]]],
+    *numbers: np.ndarray,
 ) -> np.ndarray:
     """Return rows of numbers' answers, transposed, of which only new ones are solved for."""
     if len(phi.pairs) > REMEMBERED:
         phi.pairs = {}
     keys = list(zip(*(x.tolist() for x in numbers), strict=True))
     # Other threads may add to what is remembered, or forget it.
-    known: dict[tuple[float, ...], Any] = {key: phi.pairs.get(key) for key in keys}
+    known: dict[tuple[float, ...], Any] = {key: phi.pairs.get((question, key)) for key in keys}
     new = [key for key, row in known.items() if row is None]
     if new:
         with np.errstate(all="ignore"):
             known.update(zip(new, solve(np.array(new)), strict=True))
-        phi.pairs.update((key, known[key]) for key in new)
+        phi.pairs.update(((question, key), known[key]) for key in new)
     return np.array([known[key] for key in keys]).T
 
 
@@ -402,7 +525,7 @@ def _unequal(
     slopes: np.ndarray,
 ) -> tuple[Any, Any, Any]:
     if not (np.isfinite(seconds).all() and min(q1, q2) > 0 and 0 <= epsilon <= 2):
-        return np.nan, np.nan, np.nan
+        return NONE
     rest = 2 - epsilon if epsilon > 1 else epsilon
     sign = -1.0 if epsilon > 1 else 1.0
     stretch = np.sqrt(np.array([q1, q2]) * (1 - rest))
@@ -410,8 +533,9 @@ def _unequal(
     jumps, tolerance = phi.diverges(2), TOLERANCE
     if rest == 0:
         y, weights = _common(phi, stretch, spread, sign)
-        (one, slope1), (two, slope2) = (phi.values(r * y) for r in (stretch[0], sign * stretch[1]))
+        (one, _), (two, _) = (phi.values(r * y) for r in (stretch[0], sign * stretch[1]))
         variances = 0.0
+        others = _aligned(phi, y, weights, stretch, sign)
     else:
         for tolerance, y, weights, smooth in _common_rules(phi, stretch, spread, sign):
             first = smooth(stretch[0] * y, spread[0])
@@ -423,13 +547,10 @@ def _unequal(
             if missed <= tolerance:
                 break
         else:
-            return np.nan, np.nan, np.nan
+            return NONE
         one, two = first.mean, second.mean
-        slope1, slope2 = (part.tilt if jumps else part.slope for part in (first, second))
         variances = weights @ (s * s * first.variance + t * t * second.variance)
-    slope_product = weights @ (slope1 * slope2)
-    if jumps and rest == 0:
-        slope_product = np.inf
+        others = _apart(weights, y, first, second, stretch, spread, sign, jumps)
     gap = (abs(stretch[0] - stretch[1]) + abs(spread[0] - spread[1])) * WIDTH
     # What is smooth by itself is so beyond the scale of s.
     scale = spread.min()
@@ -439,7 +560,68 @@ def _unequal(
         apart = s * _difference(phi, y, stretch, spread) + (s - t) * two
     else:
         apart = s * one - t * two
-    return weights @ (one * two), slope_product, (variances + weights @ apart**2) / 2
+    slope_product, bends, *rates = others
+    separation = (variances + weights @ apart**2) / 2
+    return weights @ (one * two), slope_product, separation, bends, *rates
+
+
+NONE = (np.nan,) * 8
+
+
+def _apart(
+    weights: np.ndarray,
+    y: np.ndarray,
+    first: Smoothed,
+    second: Smoothed,
+    stretch: np.ndarray,
+    spread: np.ndarray,
+    sign: float,
+    jumps: bool,
+) -> tuple[Any, ...]:
+    """Return E φ'φ' and E φ''φ'', and derivatives by q1 and q2 of E φφ and of E φ'φ'.
+
+    That of a smoothed function by log q is half of y times its derivative by y and s times that
+    by s.
+    """
+    at = stretch[0] * y, sign * stretch[1] * y
+    parts, q = (first, second), stretch**2 + spread**2
+    slopes = [part.tilt if jumps else part.slope for part in parts]
+    bends = [_bend(part, s, jumps) for part, s in zip(parts, spread, strict=True)]
+    rates, slope_rates = [], []
+    for i, part in enumerate(parts):
+        other = parts[1 - i]
+        rates.append(weights @ ((at[i] * part.tilt + part.turn) * other.mean) / (2 * q[i]))
+        rate = weights @ ((at[i] * bends[i] + part.slope_turn) * slopes[1 - i]) / (2 * q[i])
+        slope_rates.append(np.nan if jumps else rate)
+    return weights @ (slopes[0] * slopes[1]), weights @ (bends[0] * bends[1]), *rates, *slope_rates
+
+
+def _aligned(
+    phi: Sampled, y: np.ndarray, weights: np.ndarray, stretch: np.ndarray, sign: float
+) -> tuple[Any, ...]:
+    """Return what `_apart` does of u1 = a1 y and u2 = a2 y, Dirac masses included."""
+    if phi.diverges(2):
+        return (np.inf, np.inf, *(np.nan,) * 4)
+    scale = stretch[0], sign * stretch[1]
+    at = [a * y for a in scale]
+    values, slopes = zip(*(phi.values(x) for x in at), strict=True)
+    curves = [phi.curvature_at(x) for x in at]
+    bends = weights @ (curves[0] * curves[1])
+    rough = phi.rough
+    masses = [(t, b) for t, b in zip(rough.at, rough.bend, strict=True) if b]
+    rates, slope_rates = [], []
+    for i in range(2):
+        ratio = scale[1 - i] / scale[i]
+        rate = weights @ (at[i] * curves[i] * slopes[1 - i])
+        for t, bend in masses:
+            beside = ratio * t * np.array([1 - 1e-9, 1 + 1e-9])
+            height = bend * float(density(np.float64(t), np.float64(stretch[i] ** 2)))
+            meets = [b for x, b in masses if abs(x - ratio * t) <= 1e-13 * abs(x)]
+            rate += t * height * phi.values(beside)[1].mean()
+            bends += np.inf * height * meets[0] if meets else height * phi.curvature_at(beside).mean()
+        rates.append(weights @ (at[i] * slopes[i] * values[1 - i]) / (2 * stretch[i] ** 2))
+        slope_rates.append(rate / (2 * stretch[i] ** 2))
+    return weights @ (slopes[0] * slopes[1]), bends, *rates, *slope_rates
 
 
 def _difference(phi: Sampled, y: np.ndarray, stretch: np.ndarray, spread: np.ndarray) -> np.ndarray:

@@ -23,7 +23,7 @@ so.
 import functools
 import threading
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -69,6 +69,8 @@ class Rough(NamedTuple):
     """By how much φ jumps."""
     middle: np.ndarray
     """The mean of φ's limits."""
+    steep: np.ndarray
+    """The mean of the limits of φ'."""
     bend: np.ndarray
     """By how much φ' jumps, where its limits exist; else 0."""
     power: np.ndarray
@@ -117,7 +119,7 @@ class Sampled:
         self._edges: dict[int, np.ndarray] = {}
         self._weights: dict[str, line.Weights] = {}
         self._heights: dict[str, np.ndarray] = {}
-        self.pairs: dict[tuple[float, ...], tuple[float, ...]] = {}
+        self.pairs: dict[Any, tuple[float, ...]] = {}
         """What `meanfield.plane` has found."""
 
     # Panels
@@ -214,7 +216,7 @@ class Sampled:
 
         jump = real(phi, phi_closer, JUMP)
         bend = np.where(power < 0, 0.0, real(slope, slope_closer, SLOPE_JUMP))
-        return Rough(at, jump, phi_closer.mean(axis=0), bend, power)
+        return Rough(at, jump, phi_closer.mean(axis=0), slope_closer.mean(axis=0), bend, power)
 
     # One Gaussian
 
@@ -258,9 +260,20 @@ class Sampled:
         power = int(name.removeprefix("slope"))
         return Column(slope**power, np.abs(slope) ** power)
 
+    def _rising(self, name: str, t: np.ndarray, slope: np.ndarray, bend: np.ndarray) -> Column:
+        """Return u f'/2 of f = φ'^p."""
+        power = int(name.removeprefix("rise_slope"))
+        size = t * power * np.abs(slope) ** (power - 1) * np.abs(bend) / 2
+        side = np.array([1.0, -1.0])[:, None, None]
+        return Column(side * t * power * slope ** (power - 1) * bend / 2, size)
+
     def _mass_heights(self, name: str) -> np.ndarray:
         """Return what Dirac masses a function has at the rough points."""
         rough = self.rough
+        if name.startswith("rise_slope"):
+            power = int(name.removeprefix("rise_slope"))
+            above, below = rough.steep + rough.bend / 2, rough.steep - rough.bend / 2
+            return np.where(rough.bend == 0, 0.0, rough.at * (above**power - below**power) / 2)
         if name not in ("growth", "turn"):
             return np.zeros_like(rough.at)
         return rough.jump * rough.at * (rough.middle if name == "growth" else 1.0)
@@ -288,6 +301,8 @@ class Sampled:
         with np.errstate(all="ignore"):
             if name.startswith("curve"):
                 columns = [self._curved(name, self._curvatures)]
+            elif name.startswith("rise"):
+                columns = [self._rising(name, nodes.t, nodes.slope, self._curvatures)]
             elif name.startswith("rest"):
                 columns = [self._remaining(name)]
             else:
@@ -337,10 +352,12 @@ class Sampled:
         t = places(low, high, NODES)
         x = np.concatenate([t, -t]).ravel()
         with np.errstate(all="ignore"):
-            if name.startswith("curve"):
-                column = self._curved(name, self.curvature_at(x).reshape(2, *t.shape))
+            phi, slope = (v.reshape(2, *t.shape) for v in self.values(x))
+            if name.startswith(("curve", "rise")):
+                bend = self.curvature_at(x).reshape(2, *t.shape)
+                rises = name.startswith("rise")
+                column = self._rising(name, t, slope, bend) if rises else self._curved(name, bend)
             else:
-                phi, slope = (v.reshape(2, *t.shape) for v in self.values(x))
                 column = self._columns(name, t, phi, slope)
             weights = (high - low)[:, None] / 2 * gauss(NODES)[1] * line.density(t, np.float64(q))
             value, size = ((part * weights).sum(axis=(0, 2)) for part in column)
@@ -403,7 +420,7 @@ class Sampled:
         q = np.maximum(np.asarray(q, dtype=float), TINY)
         value = self.expect("growth", q) / q
         with np.errstate(all="ignore"):
-            other, size = line.slopes(self.weights("second"), q)
+            other, size = line.derivatives(self.weights("second"), q)
             size += self._bound("second", q) / q
             terms = self._bound("growth", q)
         # A growth that is faint beside what it is made of has been found by finer pieces.
@@ -424,6 +441,40 @@ class Sampled:
         """Return E φ''(u)²; inf if φ or φ' jumps."""
         found = self.smooth_curvature_moment(q)
         return np.where((self.rough.bend != 0).any() or self.diverges(2), np.inf, found)
+
+    def moment_rate(self, q: np.ndarray, name: str, order: int) -> np.ndarray:
+        """Return d^n E f(u)/dq^n of a column f, n >= 1.
+
+        With g = u f'/2 it is d^(n-1)/dq^(n-1) of E g/q, which keeps its digits as q → 0.
+        """
+        growth = {"mean": "turn", "second": "growth"}.get(name, f"rise_{name}")
+        factor = 0.5 if name == "mean" else 1.0
+        q = np.maximum(np.asarray(q, dtype=float), TINY)
+        known = np.isfinite(self.expect(name, q))
+        if name.startswith("slope"):
+            known = known & ~self.diverges(int(name.removeprefix("slope")))
+        with self._lock:
+            if name in ("even", "odd", "odd_slope", "curve2"):
+                value, _ = line.derivatives(self.weights(name), q, order)
+            elif order == 1:
+                value = factor * self.expect(growth, q) / q
+            else:
+                value, _ = line.derivatives(self.weights(growth), q, order - 1, 1)
+                value = factor * value
+        return np.where(known, value, np.nan)
+
+    def opposite_bends(self, q: float) -> float:
+        """Return E φ''(u) φ''(-u), Dirac masses included: infinite where they meet."""
+        if self.diverges(2):
+            return np.nan
+        at, bends = (v[self.rough.bend != 0] for v in (self.rough.at, self.rough.bend))
+        total = float(self.expect("curve_opposite", np.array([q]))[0])
+        for t, bend in zip(at, bends, strict=True):
+            meets = bends[at == -t]
+            beside = self.curvature_at(-t + np.array([-1e-9, 1e-9]) * max(abs(t), 1.0)).mean()
+            height = bend * float(line.density(np.float64(t), np.float64(q)))
+            total += np.inf * height * meets[0] if meets.size else 2 * height * beside
+        return total
 
     def edge_deficit(self, q: np.ndarray) -> np.ndarray:
         """Return q E φ'² - E φ², relatively accurate as q → 0, 0 where it is rounding."""
@@ -450,7 +501,7 @@ class Sampled:
         mean = self.slope_moment(q, 2)
 
         def slope(name: str) -> np.ndarray:
-            return line.slopes(self.weights(name), q)[0]
+            return line.derivatives(self.weights(name), q)[0]
 
         with np.errstate(all="ignore"):
             turn = slope("slope2")
@@ -498,6 +549,9 @@ class Sampled:
         return self.curvature_at(np.concatenate([t, -t]).ravel()).reshape(2, *t.shape)
 
     def _curved(self, name: str, curvatures: np.ndarray) -> Column:
+        if name == "curve_opposite":
+            both = curvatures[0] * curvatures[1]
+            return Column(np.stack([both, both]), np.stack([np.abs(both)] * 2))
         values = curvatures ** int(name.removeprefix("curve"))
         return Column(values, np.abs(values))
 

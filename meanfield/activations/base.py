@@ -44,6 +44,7 @@ import numpy as np
 
 from meanfield._elementwise import by_host, on_host_alone
 from meanfield._struct import Hosted, OnHost, concrete, require_number, struct
+from meanfield.activations.called import called, is_callable
 from meanfield.activations.pair_rules import (
     by_price,
     covariance_rate,
@@ -106,6 +107,7 @@ STATISTICS = (
     "slope_gap",
     "deficit",
     "separation",
+    "curvature_covariance",
     "mean_curvature",
     "curvature_moment",
     "smooth_curvature_moment",
@@ -113,14 +115,17 @@ STATISTICS = (
 
 
 def _numbers_on_host(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a statistic that needs no compiler where all that it takes are numbers."""
+    """Return a statistic that the host computes, for numbers without a compiler."""
     name = method.__name__
 
     @functools.wraps(method)
     def statistic(self: "Activation", q: Any, *others: Any, **named: Any) -> Any:
         others = (*others, *named.values())
         if not on_host_alone((self, q, others)):
-            return method(self, q, *others)
+            if not is_callable(self):
+                return method(self, q, *others)
+            fixed = others if name == "slope_moment" else ()
+            return called(method, self, (q, *others[len(fixed) :]), fixed)
         if name == "slope_moment":
             return by_host(lambda phi, q: phi.slope_moment(q, others[0]), self, q)
         return by_host(lambda phi, *numbers: getattr(phi, name)(*numbers), self, q, *others)

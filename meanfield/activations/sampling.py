@@ -14,6 +14,7 @@ import numpy as np
 from meanfield import plane
 from meanfield._elementwise import either
 from meanfield._struct import OnHost, pick
+from meanfield.chebyshev import log_derivative
 from meanfield.activations.base import Activation, Pointwise
 from meanfield.activations.numpy_rules import by_numpy
 from meanfield.sampled import Sampled
@@ -80,6 +81,16 @@ def pointwise(phi: Activation) -> Pointwise:
     )
 
 
+# Statistics of pairs: what `meanfield.plane` calls them, and whether they are of φ or of φ'.
+PAIRS = {
+    "covariance": ("product", True),
+    "slope_covariance": ("slope_product", False),
+    "decorrelation": ("apart", False),
+    "slope_gap": ("gap", False),
+    "deficit": ("deficit", False),
+}
+
+
 class Numeric(OnHost):
     """An activation whose statistics are computed on the host, of vectors of variances.
 
@@ -131,6 +142,22 @@ class Numeric(OnHost):
     def smooth_curvature_moment(self, q: Any) -> np.ndarray:
         moment = self.one.smooth_curvature_moment(self._unit(q))
         return (self.steepness / self.width) ** 2 * moment
+
+    def moment_rate(self, q: Any, column: str, order: int) -> np.ndarray:
+        """Return d^n/dq^n of the expectation of a column of `Sampled`."""
+        rate = self.one.moment_rate(self._unit(q), column, order)
+        if column.startswith("slope"):
+            height = self.steepness ** int(column.removeprefix("slope"))
+        elif column == "curve2":
+            height = (self.steepness / self.width) ** 2
+        else:
+            height = self.height if column == "mean" else self.height**2
+        return height / self.width ** (2 * order) * rate
+
+    def edge_rate(self, q: Any) -> np.ndarray:
+        """Return d(q E φ'² - E φ²)/dq."""
+        bias, slope = self.edge_bias(q)
+        return slope * self.slope_moment(q, 2) + bias * self.moment_rate(q, "slope2", 1)
 
     @property
     def kinks(self) -> list[np.ndarray]:
@@ -185,6 +212,44 @@ class Numeric(OnHost):
             lambda: self._equal(q1, epsilon).slope_product,
             lambda: self._unequal(q1, q2, epsilon, 1.0, 1.0).slope_product,
         )
+
+    def curvature_covariance(self, q1: Any, q2: Any, epsilon: Any) -> np.ndarray:
+        return (self.steepness / self.width) ** 2 * either(
+            np.asarray(q1 == q2),
+            lambda: self._equal(q1, epsilon).bend_product,
+            lambda: self._unequal(q1, q2, epsilon, 1.0, 1.0).bend_product,
+        )
+
+    def pair_rate(self, q: Any, epsilon: Any, name: str) -> np.ndarray:
+        """Return the derivative by q of a statistic of pairs of equal variances."""
+        unit, epsilon = np.broadcast_arrays(self._unit(q), np.asarray(epsilon, dtype=float))
+        field, height = PAIRS[name]
+        rate = getattr(plane.equal_rates(self.one, unit, epsilon), field)
+        return (self.height if height else self.steepness) ** 2 / self.width**2 * rate
+
+    def unequal_rate(self, q1: Any, q2: Any, epsilon: Any, name: str, place: int) -> np.ndarray:
+        """Return the derivative of a covariance by q1 (place 0) or q2."""
+        field, height = PAIRS[name]
+        field = f"{'rate' if height else 'slope_rate'}{place + 1}"
+        rate = getattr(self._unequal(q1, q2, epsilon, 1.0, 1.0), field)
+        return (self.height if height else self.steepness) ** 2 / self.width**2 * rate
+
+    def log_slope(self, *numbers: Any) -> np.ndarray:
+        """Return the derivative of a statistic by the logarithm of one of its numbers.
+
+        The last three arguments are its name, what is fixed of it, and the place of the number.
+        """
+        *numbers, name, fixed, place = numbers
+        rows = np.broadcast_arrays(*(np.asarray(x, dtype=float) for x in numbers))
+
+        def at(chosen: np.ndarray, factors: np.ndarray) -> np.ndarray:
+            moved = [np.repeat(row[chosen], factors.size) for row in rows]
+            moved[place] = (rows[place][chosen, None] * factors).ravel()
+            phi = self.pick(np.repeat(chosen, factors.size))
+            found = getattr(phi, name)(*moved, *fixed)
+            return found.reshape(-1, factors.size)
+
+        return log_derivative(at, rows[0].size)
 
     def separation(self, q1: Any, q2: Any, epsilon: Any, s: Any, t: Any) -> np.ndarray:
         return self.height**2 * self._unequal(q1, q2, epsilon, s, t).separation
