@@ -226,6 +226,56 @@ def computed(function: Callable[..., Any], *arguments: Any) -> Any:
     return _computed(lambda numbers: function(*numbers), {"numbers": arguments})
 
 
+def asked(function: Callable[..., Any], like: Any, *records: Any) -> Any:
+    """Return what a function of vectors says of traced records: the host computes it at run time.
+
+    It is a record like another one, whose numbers are of the same kinds. It has no derivatives.
+    Where a record is not legal, or a number NaN, it is NaN, and its status OUT_OF_DOMAIN.
+    """
+    leaves, tree = jax.tree.flatten(plain(records))
+    leaves = [x if jnp.result_type(x) == jnp.int8 else jnp.asarray(x, float) for x in leaves]
+    shape = jnp.broadcast_shapes(*map(jnp.shape, leaves))
+    # All of one shape, so that what vmap puts before them lines up.
+    leaves = [jax.lax.stop_gradient(jnp.broadcast_to(x, shape)) for x in leaves]
+    kinds = jax.tree.map(lambda x: jax.ShapeDtypeStruct(shape, jnp.result_type(x)), like)
+
+    def on_host(*leaves: Any) -> Any:
+        return answered(function, like, tree, leaves)
+
+    return jax.pure_callback(on_host, kinds, *leaves, vmap_method="expand_dims")
+
+
+def answered(function: Callable[..., Any], like: Any, tree: Any, leaves: Any) -> Any:
+    """Return what `asked` does, of the leaves of records, which broadcast."""
+    leaves = [np.asarray(x) for x in leaves]
+    shape = np.broadcast_shapes(*(x.shape for x in leaves))
+    flat = [np.broadcast_to(x, shape).ravel() for x in leaves]
+    records = jax.tree.unflatten(tree, flat)
+    legal = [record.legal() for record in records if hasattr(record, "legal")]
+    known = functools.reduce(np.logical_and, [*legal, *(~np.isnan(x) for x in flat)])
+    known = np.broadcast_to(known, flat[0].shape)
+
+    def unknown(x: Any) -> np.ndarray:
+        kind = np.result_type(x)
+        none = {"f": np.nan, "i": Status.OUT_OF_DOMAIN, "b": False}[kind.kind]
+        return np.full(known.shape, none, kind)
+
+    found = jax.tree.map(unknown, like)
+    if known.any():
+        places = np.flatnonzero(known)
+        chosen = jax.tree.unflatten(tree, [x[places] for x in flat])
+        for all_, x in zip(
+            jax.tree.leaves(found), jax.tree.leaves(computed(function, *chosen)), strict=True
+        ):
+            all_[places] = x
+    return jax.tree.map(lambda x: x.reshape(shape), found)
+
+
+def plain(record: Any) -> Any:
+    """Return a record with activations in place of what reads them off tables."""
+    return jax.tree.map(lambda x: x.plain() if _is_hosted(x) else x, record, is_leaf=_is_hosted)
+
+
 def _on_host(function: Callable[..., Any], dynamic: Any) -> Any:
     # To place an array compiles nothing.
     return jax.tree.map(jax.device_put, _computed(function, dynamic))

@@ -57,6 +57,10 @@ class Whole:
 class Hosted(abc.ABC):
     """What numbers alone can be made of: its kernels need not be compiled."""
 
+    def plain(self) -> Any:
+        """Return what it stands for, where it is read off a table."""
+        return self
+
     @abc.abstractmethod
     def standard(self) -> tuple[Any, Any, Any]:
         """Return what it is in units of a width and a height, and these."""

@@ -36,7 +36,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from meanfield._elementwise import NON_NEGATIVE, POSITIVE, elementwise, namespace
+from meanfield._elementwise import NON_NEGATIVE, POSITIVE, asked, elementwise, namespace
 from meanfield._struct import concrete, elements, flattened, on_host, struct
 from meanfield.activations.base import Activation, require_activation, require_single
 from meanfield.edge_batch import edges
@@ -45,7 +45,6 @@ from meanfield.method import Method, completed, size_of, uses_table
 from meanfield.rootfind import (
     all_roots,
     close_brackets,
-    first_root,
     implicit,
     scan_all,
     sign_changes,
@@ -130,28 +129,6 @@ def _excess(t: Array, arguments: tuple[Activation, Array]) -> Array:
     phi, wanted = arguments
     q = jnp.exp(t)
     return (phi.edge_deficit(q) / phi.slope_moment(q, 2) - wanted) / q
-
-
-@elementwise(host=lambda phi: _invariant(phi, np.ones(1)))
-def is_scale_invariant(phi: Activation) -> Array:
-    """Return whether φ(tx) = t φ(x) for t > 0, as far as q E φ'² = E φ² > 0 shows it."""
-    levels = jnp.asarray(LEVELS)
-    return (
-        jax.lax.map(lambda q: (phi.edge_deficit(q) == 0) & (phi.slope_moment(q, 2) > 0), levels)
-    ).all()
-
-
-def _without_bias(phi: Activation, wanted: Array) -> tuple[Array, Array]:
-    """Return whether, at σb = 0, every variance is critical, and whether the edge starts at 0."""
-    invariant = is_scale_invariant(phi)
-    q = jnp.asarray(SMALLEST)
-    starts = phi.edge_deficit(q) >= -FAINT * q * phi.slope_moment(q, 2)
-    return (wanted == 0) & invariant, (wanted == 0) & ~invariant & starts
-
-
-def _jumps(phi: Activation) -> Array:
-    """Return whether φ jumps: then χ is infinite, and no σw is small enough."""
-    return jnp.isinf(phi.slope_moment(jnp.ones(()), 2))
 
 
 def edge_of_chaos(phi: Activation, sigma_b: ScalarLike, method: Method = "auto") -> CriticalPoint:
@@ -256,7 +233,6 @@ def _at_zero(phi: Any, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _invariant(phi: Any, ones: np.ndarray) -> np.ndarray:
-    """Return `is_scale_invariant` of numbers."""
     invariant = np.ones(ones.shape, dtype=bool)
     for level in LEVELS:
         q = level * ones
@@ -264,35 +240,29 @@ def _invariant(phi: Any, ones: np.ndarray) -> np.ndarray:
     return invariant
 
 
+def _is_invariant(phi: Any) -> np.ndarray:
+    return _invariant(phi, np.ones(1))
+
+
+@elementwise(host=_is_invariant)
+def is_scale_invariant(phi: Activation) -> Array:
+    """Return whether φ(tx) = t φ(x) for t > 0, as far as q E φ'² = E φ² > 0 shows it."""
+    return asked(_is_invariant, np.bool_(False), phi)
+
+
 @elementwise(host=_edges, sigma_b=NON_NEGATIVE)
 def _edge_of_chaos(phi: Activation, sigma_b: ScalarLike) -> CriticalPoint:
-    sigma_b = jnp.asarray(sigma_b)
-    wanted = jnp.square(sigma_b)
-    still = jax.lax.stop_gradient((phi, wanted))
-
-    # q* = σw² E φ² + σb² is at least σb²: below, the excess is negative.
-    start = jnp.log(jnp.where(wanted > 0, wanted, SMALLEST))
-    steps = jnp.ceil((np.log(LARGEST) - start) / GRID_STEP)
-    t, crosses, blind = first_root(lambda t: _excess(t, still), start, GRID_STEP, steps)
-    t = implicit(_excess, t, (phi, wanted))
-
-    everywhere, from_zero = _without_bias(phi, wanted)
-    crosses = crosses & ~everywhere & ~from_zero
-    q = jnp.where(everywhere, 1.0, jnp.where(crosses, jnp.exp(t), FAINTEST))
-    point = _candidate(phi, q)
-
-    exists = everywhere | from_zero | crosses
-    jumps = _jumps(phi)
-    beyond = wanted > LARGEST / 1e3
-    absent = jnp.where((blind | beyond) & ~jumps, Status.NOT_CONVERGED, Status.NO_SOLUTION)
-    return _masked(
-        CriticalPoint(
-            q=jnp.where(from_zero, 0.0, q),
-            sigma_w=point.sigma_w,
-            sigma_b=sigma_b,
-            slope=point.slope,
-            status=jnp.where(exists, point.status, absent),
-        )
+    found = asked(_edges, CriticalPoint(0.0, 0.0, 0.0, 0.0, np.int8(0)), phi, sigma_b)  # pyright: ignore[reportArgumentType]
+    known, from_zero = found.status == Status.OK, found.q == 0
+    sigma_b = jnp.asarray(sigma_b, dtype=float)
+    t = jnp.log(jnp.where(known & ~from_zero, found.q, FAINTEST))
+    # Where every variance is critical, none moves with the parameters.
+    t = implicit(_excess, t, (phi, jnp.square(sigma_b)), flat=ROUNDING)
+    point = _candidate(phi, jnp.exp(t))
+    numbers = (jnp.where(from_zero, 0.0, point.q), point.sigma_w, sigma_b, point.slope)
+    return CriticalPoint(
+        *(jnp.where(known, x, jnp.nan) for x in numbers),  # pyright: ignore[reportArgumentType]
+        status=found.status,
     )
 
 

@@ -24,19 +24,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from meanfield._elementwise import POSITIVE, elementwise
+from meanfield._elementwise import POSITIVE, asked, elementwise
 from meanfield._struct import pick, struct
 from meanfield.errors import Status
 from meanfield.gaussian import TINY
 from meanfield.layers import Layer
-from meanfield.rootfind import (
-    close_bracket,
-    close_brackets,
-    first_root,
-    implicit,
-    scan,
-    scan_all,
-)
+from meanfield.rootfind import close_brackets, implicit, scan_all
 from meanfield.typing import Array, ScalarLike
 
 # Variances are looked for on this grid in log q, away from the start: 28 decades.
@@ -173,85 +166,16 @@ def steady_state(layer: Layer, q0: ScalarLike = 1.0) -> SteadyState:
     grows for ever; NONFINITE where V overflows; NOT_CONVERGED where V is unresolved or the
     iteration does not settle. Differentiable by the implicit function theorem.
     """
-    # What is searched for has its derivatives from the theorem alone.
-    moving, layer = layer, jax.lax.stop_gradient(layer)
-
-    def iterate(_: int, state: tuple[Array, Array]) -> tuple[Array, Array]:
-        return state[1], layer.variance(state[1])
-
-    # One more step than WARM_UP: the start stands in for its own predecessor.
-    warm, after = jax.lax.fori_loop(0, WARM_UP + 1, iterate, (jnp.asarray(q0), jnp.asarray(q0)))
-    escaped = ~(jnp.isfinite(after) & (after > 0))
-    warm, after = jax.lax.stop_gradient((warm, after))
-    still = ~escaped & (jnp.abs(after - warm) <= ROUNDING * warm)
-    lost = jnp.isnan(after)
-    rising = jnp.where(lost | jnp.isinf(after), True, after > warm)
-    start = jnp.log(jnp.where(escaped, jax.lax.stop_gradient(q0), warm))
-
-    def excess(t: Array) -> Array:
-        # log V - t: finite, and of one sign with V - q, however large or small q is.
-        return jnp.log(layer.variance(jnp.exp(t))) - t
-
-    def tendency(t: Array) -> Array:
-        # Where V is the identity to rounding, it has not turned round yet.
-        value = excess(t)
-        return jnp.where(jnp.abs(value) <= ROUNDING, jnp.where(rising, TINY, -TINY), value)
-
-    def trend() -> Array:
-        def hidden(state: tuple[Array, Array]) -> Array:
-            i, value = state
-            return (jnp.abs(value) <= ROUNDING) & (i < LOOK_STEPS)
-
-        def further(state: tuple[Array, Array]) -> tuple[Array, Array]:
-            i = state[0] + 1
-            return i, excess(start + LOOK_STEP * i)
-
-        value = jax.lax.while_loop(hidden, further, (jnp.zeros((), int), jnp.zeros(())))[1]
-        return jnp.where(jnp.isfinite(value), value, 0.0)
-
-    # Without biases V may leave the identity by less than rounding. If it is not the identity at
-    # larger variances either, its sign there is that of a drift that never ends.
-    nothing = layer.variance(jnp.zeros(())) == 0
-    drifts = still & nothing & (jnp.abs(1 - layer.variance_slope(warm)) < STEADY)
-    drift = jax.lax.cond(drifts, trend, lambda: jnp.zeros(()))
-    drifts = jnp.abs(drift) > ROUNDING
-    still, rising = still & ~drifts, jnp.where(drifts, drift > 0, rising)
-
-    step = jnp.where(rising, GRID_STEP, -GRID_STEP)
-
-    def tilt(t: Array) -> Array:
-        q = jnp.exp(t)
-        return q * layer.variance_slope(q) / layer.variance(q) - 1
-
-    count = jnp.where(still, 0, GRID_SIZE)
-    # Two fixed points in one cell are seen by the slope.
-    bracket, crosses, blind = scan(tendency, start, step, count, tilt, ROUNDING)
-    root = jnp.exp(close_bracket(excess, bracket))
-
-    found = still | crosses
-    fades = ~found & ~rising & ~blind & nothing
-    q = jax.lax.stop_gradient(jnp.where(still, warm, jnp.where(crosses, root, FAINTEST)))
+    found = asked(_settled, SteadyState(0.0, 0.0, 0.0, np.int8(0)), layer, q0)  # pyright: ignore[reportArgumentType]
+    fades = found.status == Status.VANISHES
+    known = fades | (found.status == Status.OK)
     # Where V' is 1 to rounding every variance is fixed: none moves with the parameters.
-    q = implicit(_growth, q, moving, slope=_gap, flat=STEADY)
-    slope, chi = moving.variance_slope(q), moving.moments(q).mean
+    q = jnp.where(fades, FAINTEST, jnp.where(known, found.q, 1.0))
+    q = implicit(_growth, q, layer, slope=_gap, flat=STEADY)
+    slope, chi = layer.variance_slope(q), layer.moments(q).mean
     q = jnp.where(fades, 0.0, q)
-
-    # Where φ jumps, χ1 is infinite and yet known.
-    resolved = jnp.isfinite(q) & jnp.isfinite(slope) & ~jnp.isnan(chi)
-    settles = resolved & (jnp.abs(slope) <= 1 + STEADY)
-    absent = jnp.where(
-        jnp.isinf(bracket.f_high) & rising,
-        Status.NONFINITE,
-        jnp.where(blind | lost | ~rising, Status.NOT_CONVERGED, Status.DIVERGES),
-    )
-    status = jnp.where(
-        fades & resolved,
-        Status.VANISHES,
-        jnp.where(found, jnp.where(settles, Status.OK, Status.NOT_CONVERGED), absent),
-    )
-    known = (status == Status.OK) | (status == Status.VANISHES)
     q, slope, chi = (jnp.where(known, x, jnp.nan) for x in (q, slope, chi))
-    return SteadyState(q, slope, chi, status.astype(jnp.int8))
+    return SteadyState(q, slope, chi, found.status)
 
 
 def _growth(q: Array, layer: Layer) -> Array:
@@ -270,17 +194,6 @@ class CorrelationFixedPoint:
     epsilon: Array
     slope: Array
     status: Array
-
-
-def _log_epsilon(layer: Layer, q: Array) -> Array:
-    """Return the root of log(ε'/ε) in log ε.
-
-    ε'/ε falls from χ1 at ε = 0 to at most 1 at ε = 1, since C(0) >= 0; just above ε = 1 it is
-    below 1 even where C(0) = 0.
-    """
-    still = jax.lax.stop_gradient((layer, q))
-    root = first_root(lambda t: _log_growth(t, still), 1e-6, -EPSILON_STEP, EPSILON_STEPS)[0]
-    return implicit(_log_growth, root, (layer, q))
 
 
 def _log_growth(t: Array, arguments: tuple[Layer, Array]) -> Array:
@@ -362,20 +275,22 @@ def _log_epsilons(
 
 @elementwise(host=_limit)
 def limit_correlation(layer: Layer, state: SteadyState) -> CorrelationFixedPoint:
-    """Return the limit of correlations at a steady state that is known."""
-    q = jnp.where(state.status == Status.OK, state.q, 1.0)
-    leaves_one = (state.chi > 1 + ON_EDGE) | layer.separates()
-    chaotic = (state.status == Status.OK) & leaves_one
+    """Return the limit of correlations at a steady state that is known.
+
+    ε'/ε falls from χ1 at ε = 0 to at most 1 at ε = 1, since C(0) >= 0.
+    """
+    like = CorrelationFixedPoint(0.0, 0.0, 0.0, np.int8(0))  # pyright: ignore[reportArgumentType]
+    found = asked(_limit, like, layer, state)
+    known = found.status == Status.OK
 
     def below_one() -> tuple[Array, Array]:
-        epsilon = jnp.exp(_log_epsilon(layer, q))
-        return epsilon, layer.correlation_slope(q, epsilon)
+        q = jnp.asarray(state.q, dtype=float)
+        t = implicit(_log_growth, jnp.log(found.epsilon), (layer, q))
+        return jnp.exp(t), layer.correlation_slope(q, jnp.exp(t))
 
     def at_one() -> tuple[Array, Array]:
         return jnp.zeros(()), jnp.asarray(state.chi, dtype=float)
 
-    epsilon, slope = jax.lax.cond(chaotic, below_one, at_one)
-    lost = (state.status == Status.OK) & ~(jnp.isfinite(epsilon) & jnp.isfinite(slope))
-    status = jnp.where(lost, jnp.int8(Status.NOT_CONVERGED), state.status)
-    epsilon, slope = (jnp.where(status == Status.OK, x, jnp.nan) for x in (epsilon, slope))
-    return CorrelationFixedPoint(1.0 - epsilon, epsilon, slope, status)
+    epsilon, slope = jax.lax.cond(known & (found.epsilon > 0), below_one, at_one)
+    epsilon, slope = (jnp.where(known, x, jnp.nan) for x in (epsilon, slope))
+    return CorrelationFixedPoint(1.0 - epsilon, epsilon, slope, found.status)

@@ -10,8 +10,8 @@ nodes of the octaves,
     E f(√q z) = Σ_i W_i n(x_i; q):
 
 one array for every q, of a size that does not depend on how wild f is. Derivatives by q take the
-same weights: ∂n/∂q = (x²/q - 1) n/(2q), and so on. A Dirac mass δ(x - t) has weights too, as n(t) is a sum
-over the nodes of the octave of t. As n is even, x and -x share their weights.
+same weights: ∂n/∂q = (x²/q - 1) n/(2q), and so on. A Dirac mass δ(x - t) has weights too, as n(t)
+is a sum over the nodes of the octave of t. As n is even, x and -x share their weights.
 
 The error of these sums is, for all q, 1e-15 of E |f|, and 5e-15 with the derivative of n.
 """

@@ -363,7 +363,10 @@ def _bend(part: Smoothed, s: float, jumps: bool) -> np.ndarray:
 def _equal_rates(
     phi: Sampled, q: float, epsilon: float, second: float, slopes: float
 ) -> tuple[Any, ...]:
-    """Return derivatives by log q, over q: those of the densities of y and of z are y² - 1, z² - 1."""
+    """Return the derivatives of `_equal` by q, from those of the densities of y and z by log q.
+
+    These are (y² - 1)/2 and (z² - 1)/2 times the densities.
+    """
     jumps = phi.diverges(2)
     if not _is_pair(q, epsilon, second):
         return NOTHING
@@ -442,9 +445,10 @@ def _mirror(phi: Sampled, q: float) -> tuple[float, ...]:
     at = np.array([q])
     second, slopes = float(phi.second_moment(at)[0]), float(phi.slope_moment(at, 2)[0])
     odd, odd_slope = (float(phi.expect(name, at)[0]) for name in ("odd", "odd_slope"))
+    bends = phi.opposite(q, "curve")
     if phi.diverges(2):
-        odd_slope = np.nan
-    bends = phi.opposite_bends(q)
+        slope_product = phi.opposite(q, "slope")
+        return second - 2 * odd, slope_product, odd / q, slopes - slope_product, np.nan, bends
     return second - 2 * odd, slopes - 2 * odd_slope, odd / q, 2 * odd_slope, slopes - odd / q, bends
 
 
@@ -616,9 +620,10 @@ def _aligned(
         for t, bend in masses:
             beside = ratio * t * np.array([1 - 1e-9, 1 + 1e-9])
             height = bend * float(density(np.float64(t), np.float64(stretch[i] ** 2)))
-            meets = [b for x, b in masses if abs(x - ratio * t) <= 1e-13 * abs(x)]
             rate += t * height * phi.values(beside)[1].mean()
-            bends += np.inf * height * meets[0] if meets else height * phi.curvature_at(beside).mean()
+            meets = [b for x, b in masses if abs(x - ratio * t) <= 1e-13 * abs(x)]
+            curve = np.inf * meets[0] if meets else phi.curvature_at(beside).mean()
+            bends += height * curve
         rates.append(weights @ (at[i] * slopes[i] * values[1 - i]) / (2 * stretch[i] ** 2))
         slope_rates.append(rate / (2 * stretch[i] ** 2))
     return weights @ (slopes[0] * slopes[1]), bends, *rates, *slope_rates

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from meanfield._struct import struct
-from meanfield.typing import Array, ScalarLike
+from meanfield.typing import Array
 
 MAX_STEPS = 120
 # Points of a grid that are looked at together.
@@ -40,61 +40,6 @@ class Bracket:
     high: Array
     f_low: Array
     f_high: Array
-
-
-def scan(
-    f: Callable[[Array], Array],
-    start: ScalarLike,
-    step: ScalarLike,
-    count: int | Array,
-    slope: Callable[[Array], Array] | None = None,
-    tolerance: float = 0.0,
-) -> tuple[Bracket, Array, Array]:
-    """Return where f first changes sign on start, start + step, ..., start + count·step.
-
-    Beside the bracket: whether there is one, and whether f was NaN at a point that was tried. A
-    cell with a NaN at either end is passed over. Points beyond the first change cost nothing.
-
-    Given the `slope` of f, a cell in which f turns round before it reaches 0 is looked into: where
-    f is beyond 0 at the turning point, or within `tolerance` of it, the bracket ends there.
-    """
-    start, step = (jax.lax.stop_gradient(jnp.asarray(x, dtype=float)) for x in (start, step))
-
-    def turning(
-        at: Array, end: Array, low: Array, high: Array, tilt: Array, tilt_end: Array
-    ) -> tuple[Array, Array]:
-        def look() -> tuple[Array, Array]:
-            assert slope is not None
-            middle = close_bracket(slope, Bracket(at, end, tilt, tilt_end))
-            value = f(middle)
-            beyond = _changed(low, value) | (jnp.abs(value) <= tolerance)
-            return jnp.where(beyond, middle, end), jnp.where(beyond, -jnp.copysign(TINY, low), high)
-
-        turns = (low * high > 0) & (low * tilt * step < 0) & (high * tilt_end * step > 0)
-        return jax.lax.cond(turns, look, lambda: (end, high))
-
-    def searching(state: tuple[Array, ...]) -> Array:
-        i, _, _, low, high, _, _ = state
-        return ~_changed(low, high) & (i < count)
-
-    def advance(state: tuple[Array, ...]) -> tuple[Array, ...]:
-        i, _, at, _, low, tilt, blind = state
-        end = start + (i + 1) * step
-        high = f(end)
-        blind = blind | jnp.isnan(high)
-        if slope is None:
-            return i + 1, at, end, low, high, tilt, blind
-        tilt_end = slope(end)
-        stop, value = turning(at, end, low, high, tilt, tilt_end)
-        return i + 1, at, stop, low, value, tilt_end, blind
-
-    # The first turn evaluates f(start): a NaN before it cannot change sign with it.
-    nothing = jnp.full((), jnp.nan)
-    first = (jnp.full((), -1), *[nothing] * 5, jnp.zeros((), bool))
-    _, at, end, low, high, _, blind = jax.lax.while_loop(
-        searching, advance, jax.lax.stop_gradient(first)
-    )
-    return Bracket(at, end, low, high), _changed(low, high), blind
 
 
 @struct
@@ -160,46 +105,6 @@ def close_bracket(f: Callable[[Array], Array], bracket: Bracket) -> Array:
         jax.lax.stop_gradient(start),
     )
     return jax.lax.stop_gradient(last.root)
-
-
-def first_root(
-    f: Callable[[Array], Array], start: ScalarLike, step: ScalarLike, count: int | Array
-) -> tuple[Array, Array, Array]:
-    """Return the root at which f first changes sign on start, start + step, ..., or NaN.
-
-    It is `close_bracket` of what `scan` finds in `count` steps, in one loop: f is compiled once.
-    Beside the root: whether there is one, and whether f was NaN at a point that was tried.
-    """
-    start, step = (jax.lax.stop_gradient(jnp.asarray(x, dtype=float)) for x in (start, step))
-
-    def going(state: tuple[Array, Array, Chandrupatla, Array]) -> Array:
-        i, closing, bracket, _ = state
-        return jnp.where(closing, bracket.going, i < count)
-
-    def advance(state: tuple[Array, Array, Chandrupatla, Array]) -> tuple[Any, ...]:
-        i, closing, bracket, blind = state
-        x = jnp.where(closing, bracket.next, start + (i + 1) * step)
-        f_x = f(x)
-        found = _changed(bracket.f_a, f_x)
-        ahead = jnp.where(found, bracket.a, x), x, jnp.where(found, bracket.f_a, f_x), f_x
-        bracket = jax.tree.map(
-            lambda one, other: jnp.where(closing, one, other),
-            bracket.after(x, f_x),
-            Chandrupatla.of(*ahead),
-        )
-        return i + ~closing, closing | found, bracket, blind | (~closing & jnp.isnan(f_x))
-
-    nothing = jnp.full((), jnp.nan)
-    no = jnp.zeros((), bool)
-    # The first turn evaluates f(start): a NaN before it cannot change sign with it.
-    first = (jnp.full((), -1), no, Chandrupatla.of(*[nothing] * 4), no)
-    _, closing, bracket, blind = jax.lax.while_loop(going, advance, first)
-    root = jnp.where(closing, bracket.root, jnp.nan)
-    return jax.lax.stop_gradient(root), closing, blind
-
-
-def _changed(low: Array, high: Array) -> Array:
-    return ((low < 0) != (high < 0)) & ~(jnp.isnan(low) | jnp.isnan(high))
 
 
 Equation = Callable[[Array, Any], Array]

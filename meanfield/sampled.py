@@ -251,6 +251,9 @@ class Sampled:
         if name in ("odd", "odd_slope"):
             f = phi if name == "odd" else slope
             return Column(np.square((f[0] - f[1]) / 2) * np.ones((2, 1, 1)), f**2)
+        if name == "slope_opposite":
+            both = slope[0] * slope[1] * np.ones((2, 1, 1))
+            return Column(both, np.abs(both))
         if name == "growth":
             still = (self._nodes.phi * self._nodes.slope)[:, 0, 0].mean()
             return Column(side * t * (phi * slope - still), t * np.abs(phi * slope))
@@ -463,16 +466,22 @@ class Sampled:
                 value = factor * value
         return np.where(known, value, np.nan)
 
-    def opposite_bends(self, q: float) -> float:
-        """Return E φ''(u) φ''(-u), Dirac masses included: infinite where they meet."""
-        if self.diverges(2):
+    def opposite(self, q: float, of: str) -> float:
+        """Return E φ'(u) φ'(-u) of "slope", that of φ'' of "curve", Dirac masses included.
+
+        It is infinite where these meet.
+        """
+        rough = self.rough
+        if (rough.power < 0).any() or (of == "curve" and (rough.jump != 0).any()):
             return np.nan
-        at, bends = (v[self.rough.bend != 0] for v in (self.rough.at, self.rough.bend))
-        total = float(self.expect("curve_opposite", np.array([q]))[0])
-        for t, bend in zip(at, bends, strict=True):
-            meets = bends[at == -t]
-            beside = self.curvature_at(-t + np.array([-1e-9, 1e-9]) * max(abs(t), 1.0)).mean()
-            height = bend * float(line.density(np.float64(t), np.float64(q)))
+        masses = rough.jump if of == "slope" else rough.bend
+        at, masses = rough.at[masses != 0], masses[masses != 0]
+        total = float(self.expect(f"{of}_opposite", np.array([q]))[0])
+        for t, mass in zip(at, masses, strict=True):
+            meets = masses[at == -t]
+            x = -t + np.array([-1e-9, 1e-9]) * max(abs(t), 1.0)
+            beside = (self.values(x)[1] if of == "slope" else self.curvature_at(x)).mean()
+            height = mass * float(line.density(np.float64(t), np.float64(q)))
             total += np.inf * height * meets[0] if meets.size else 2 * height * beside
         return total
 

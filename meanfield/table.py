@@ -204,6 +204,9 @@ class Tabulated(Activation):
     def slope_jumps(self) -> tuple[Array, ...]:
         return self.phi.slope_jumps()
 
+    def plain(self) -> Activation:
+        return self.phi
+
     def bare(self) -> "Tabulated":
         """Return it for kernels that read the table alone: one of them serves all activations."""
         return Tabulated(Nameless(self.odd), self.table, self.width, self.height)

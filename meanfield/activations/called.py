@@ -16,10 +16,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.custom_derivatives import SymbolicZero
 
-from meanfield._elementwise import computed
+from meanfield._elementwise import asked
 from meanfield._struct import Whole
 from meanfield.activations import pair_rules
 from meanfield.price import legal_epsilon, product
@@ -75,16 +74,12 @@ def _question(method: Method, tree: Any, fixed: tuple[Any, ...], shared: bool) -
     """Return a function of leaves of φ and of numbers, all of one shape, which asks the host."""
     name = method.__name__
 
-    def ask(phi: Any, numbers: Any) -> Any:
+    def on_host(phi: Any, numbers: Any) -> Any:
         return getattr(phi, name)(*_all(numbers, shared), *fixed)
-
-    def on_host(leaves: list[Any], numbers: list[Any]) -> np.ndarray:
-        return answer(tree, leaves, numbers, lambda phi, numbers: ask(phi, numbers))
 
     @jax.custom_jvp
     def question(leaves: list[Array], numbers: list[Array]) -> Array:
-        kind = jax.ShapeDtypeStruct(numbers[0].shape, float)
-        return jax.pure_callback(on_host, kind, leaves, numbers, vmap_method="expand_dims")
+        return asked(on_host, 0.0, jax.tree.unflatten(tree, leaves), numbers)
 
     def derivative(primals: Any, tangents: Any) -> tuple[Array, Array]:
         (leaves, numbers), (turns, steps) = primals, tangents
@@ -119,22 +114,6 @@ def _question(method: Method, tree: Any, fixed: tuple[Any, ...], shared: bool) -
 
     question.defjvp(derivative, symbolic_zeros=True)
     return question
-
-
-def answer(tree: Any, leaves: list[Any], numbers: list[Any], ask: Callable[..., Any]) -> np.ndarray:
-    """Return what is asked of activations and numbers, arrays of one shape; NaN if not legal."""
-    leaves, numbers = ([np.asarray(x) for x in part] for part in (leaves, numbers))
-    shape = np.broadcast_shapes(*(x.shape for x in (*leaves, *numbers)))
-    phi = jax.tree.unflatten(tree, [np.broadcast_to(x, shape).ravel() for x in leaves])
-    numbers = [np.broadcast_to(x, shape).ravel() for x in numbers]
-    known = np.broadcast_to(phi.legal(), numbers[0].shape)
-    for x in (*jax.tree.leaves(phi), *numbers):
-        known = known & ~np.isnan(x)
-    found = np.full(numbers[0].size, np.nan)
-    if known.any():
-        phi = jax.tree.map(lambda x: x[known], phi)
-        found[known] = computed(ask, phi, [x[known] for x in numbers])
-    return found.reshape(shape)
 
 
 def _each(method: Method, tree: Any, fixed: Any, shared: bool) -> Any:
@@ -269,8 +248,8 @@ def _rate(name: str, place: int, shared: bool) -> Callable[..., Array] | None:
     if name in ("decorrelation", "slope_gap", "deficit"):
         return lambda phi, q, epsilon: called(pair_rate, phi, (q, epsilon), (name,))
     if name == "distance":
-        return lambda phi, q, epsilon: epsilon * called(
-            pair_rate, phi, (q, epsilon), ("decorrelation",)
+        return lambda phi, q, epsilon: (
+            epsilon * called(pair_rate, phi, (q, epsilon), ("decorrelation",))
         )
     if name == "separation":
         return (_by_q1, _by_q2, None, _by_s, _by_t)[place]
@@ -282,14 +261,12 @@ def _rate(name: str, place: int, shared: bool) -> Callable[..., Array] | None:
 
 
 def _by_any(name: str, place: int, shared: bool, phi: Any, *arguments: Any) -> Array:
-    """Return the derivative of a statistic by one of its numbers, a positive one, analytic in it."""
+    """Return the derivative of a statistic by a positive number in which it is analytic."""
     count = sum(not isinstance(x, str | int) for x in arguments)
     numbers, fixed = arguments[:count], arguments[count:]
     if shared:
         # Both variances are the same number.
-        return sum(
-            called(log_slope, phi, numbers, (name, fixed, i)) / numbers[i] for i in range(2)
-        )  # pyright: ignore[reportReturnType]
+        return sum(called(log_slope, phi, numbers, (name, fixed, i)) / numbers[i] for i in range(2))  # pyright: ignore[reportReturnType]
     return called(log_slope, phi, numbers, (name, fixed, place)) / numbers[place]
 
 

@@ -14,9 +14,9 @@ import numpy as np
 from meanfield import plane
 from meanfield._elementwise import either
 from meanfield._struct import OnHost, pick
-from meanfield.chebyshev import log_derivative
 from meanfield.activations.base import Activation, Pointwise
 from meanfield.activations.numpy_rules import by_numpy
+from meanfield.chebyshev import log_derivative
 from meanfield.sampled import Sampled
 
 # Points that φ is evaluated at by one call.
@@ -41,7 +41,8 @@ class _ByBlocks:
     def kernel(self) -> Callable[[np.ndarray], Any]:
         """The function by NumPy; compiled where it has operations that NumPy has not."""
         function = functools.partial(self.function, self.phi)
-        return by_numpy(function, (LENGTH,)) or functools.partial(_compiled(self.function), self.phi)
+        by = by_numpy(function, (LENGTH,))
+        return by or functools.partial(_compiled(self.function), self.phi)
 
     def __call__(self, x: np.ndarray) -> tuple[np.ndarray, ...]:
         blocks = np.ones((max(1, -(-x.size // LENGTH)), LENGTH))
