@@ -472,8 +472,13 @@ class Sampled:
         It is infinite where these meet.
         """
         rough = self.rough
-        if (rough.power < 0).any() or (of == "curve" and (rough.jump != 0).any()):
+        if (rough.power < 0).any():
             return np.nan
+        if of == "curve" and (rough.jump != 0).any():
+            # What E φ'(u1) φ'(u2) has of jumps at x and -x grows without end towards c = -1.
+            opposite = [rough.jump[rough.at == -t].sum() for t in rough.at]
+            meet = float((rough.jump * opposite).sum())
+            return -np.inf * meet if meet else np.nan
         masses = rough.jump if of == "slope" else rough.bend
         at, masses = rough.at[masses != 0], masses[masses != 0]
         total = float(self.expect(f"{of}_opposite", np.array([q]))[0])
