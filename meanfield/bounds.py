@@ -35,10 +35,12 @@ import numpy as np
 
 from meanfield._elementwise import elementwise
 from meanfield._struct import struct
-from meanfield.rootfind import Bracket, Equation, close_bracket, implicit
+from meanfield.rootfind import Equation, implicit
 from meanfield.typing import Array, ScalarLike
 
 NEWTON_STEPS = 12
+# They take an interval of logarithms of numbers down to rounding.
+HALVINGS = 65
 # From here on the asymptotic series of erfc(x/√2) has the digits of double precision.
 TAIL, TAIL_TERMS = 15.0, 16
 RANGE = (lambda y: (y >= 1e-300) & (y <= 1e100), "a number from 1e-300 to 1e100")
@@ -127,10 +129,16 @@ def _inverse_erf_excess(x: Array, power: int) -> Array:
 
 def _solve(f: Equation, log_y: Array, lower: Array, upper: Array) -> Array:
     """Return the root in log x of a decreasing f(log x, log y) between two bounds on x."""
-    ends = (jnp.log(lower) - 0.1, jnp.log(upper) + 0.1)
-    still = jax.lax.stop_gradient(log_y)
-    t = close_bracket(lambda t: f(t, still), Bracket(*ends, jnp.ones(()), -jnp.ones(())))
-    return jnp.exp(implicit(f, t, log_y))
+    ends, still = jax.lax.stop_gradient(((jnp.log(lower) - 0.1, jnp.log(upper) + 0.1), log_y))
+
+    def halve(_: int, ends: tuple[Array, Array]) -> tuple[Array, Array]:
+        low, high = ends
+        middle = low + (high - low) / 2
+        below = f(middle, still) > 0
+        return jnp.where(below, middle, low), jnp.where(below, high, middle)
+
+    low, high = jax.lax.fori_loop(0, HALVINGS, halve, ends)
+    return jnp.exp(implicit(f, low + (high - low) / 2, log_y))
 
 
 def _shtanh_excess(t: Array, log_y: Array) -> Array:

@@ -1,9 +1,9 @@
-"""Roots of a function of one variable: scan for a bracket, then close it.
+"""Roots of functions of one variable: scan for brackets, then close them.
 
-`close_bracket` is Chandrupatla's method [1]: inverse quadratic interpolation where it is safe,
-bisection elsewhere; it never leaves the bracket. `implicit` then attaches the derivatives of
-the implicit function theorem, of any order, in forward and in reverse mode. `all_roots` works
-outside JAX's compiler, on a function that returns its slope too: so it finds double roots.
+`close_brackets` is Chandrupatla's method [1]: inverse quadratic interpolation where it is safe,
+bisection elsewhere; it never leaves a bracket. All this is done with numbers, for many functions at
+once; `implicit` attaches the derivatives of the implicit function theorem to a root, of any order,
+in forward and in reverse mode.
 
 References
 ----------
@@ -15,14 +15,12 @@ import dataclasses
 import functools
 import itertools
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from meanfield._struct import struct
 from meanfield.typing import Array
 
 MAX_STEPS = 120
@@ -30,81 +28,6 @@ MAX_STEPS = 120
 POINTS = 16
 # A value that has a sign and nothing else.
 TINY = 1e-280
-
-
-@struct
-class Bracket:
-    """An interval, and the values of opposite sign that a function has at its ends."""
-
-    low: Array
-    high: Array
-    f_low: Array
-    f_high: Array
-
-
-@struct
-class Chandrupatla:
-    """The iteration [1]: the root lies between a and b, and a + t (b - a) is looked at next."""
-
-    steps: Array
-    a: Array
-    b: Array
-    f_a: Array
-    f_b: Array
-    t: Array
-
-    @classmethod
-    def of(cls, a: Array, b: Array, f_a: Array, f_b: Array) -> "Chandrupatla":
-        """Return the iteration before its first step."""
-        return cls(jnp.zeros((), int), a, b, f_a, f_b, jnp.full((), 0.5))
-
-    @property
-    def next(self) -> Array:
-        return self.a + self.t * (self.b - self.a)
-
-    @property
-    def going(self) -> Array:
-        """Whether the root is not known to rounding yet."""
-        known = (self.f_a == 0) | (self.f_b == 0) | (self._width() >= 1)
-        return ~known & (self.steps < MAX_STEPS) & ~jnp.isnan(self.f_a)
-
-    @property
-    def root(self) -> Array:
-        nearer = jnp.where(jnp.abs(self.f_a) < jnp.abs(self.f_b), self.a, self.b)
-        return jnp.where(jnp.isnan(self.f_a), jnp.nan, nearer)
-
-    def _width(self) -> Array:
-        """Return what is rounding, as a part of the distance of a and b."""
-        scale = jnp.maximum(jnp.abs(self.a), jnp.abs(self.b)) + jnp.finfo(float).tiny
-        return 2 * jnp.finfo(float).eps * scale / jnp.abs(self.b - self.a)
-
-    def after(self, x: Array, f_x: Array) -> "Chandrupatla":
-        """Return the iteration after f has been found at x, its `next`."""
-        same = jnp.sign(f_x) == jnp.sign(self.f_a)
-        b, f_b = jnp.where(same, self.b, self.a), jnp.where(same, self.f_b, self.f_a)
-        c, f_c = jnp.where(same, self.a, self.b), jnp.where(same, self.f_a, self.f_b)
-        new = Chandrupatla(self.steps + 1, x, b, f_x, f_b, self.t)
-        xi, phi = (x - b) / (c - b), (f_x - f_b) / (f_c - f_b)
-        safe = (phi**2 < xi) & ((1 - phi) ** 2 < 1 - xi)
-        t = f_x / (f_b - f_x) * f_c / (f_b - f_c)
-        t += (c - x) / (b - x) * f_x / (f_c - f_x) * f_b / (f_c - f_b)
-        margin = jnp.minimum(0.5, 0.5 * new._width())
-        t = jnp.clip(jnp.where(safe & jnp.isfinite(t), t, 0.5), margin, 1 - margin)
-        return replace(new, t=t)
-
-
-def close_bracket(f: Callable[[Array], Array], bracket: Bracket) -> Array:
-    """Return the root of f in the bracket; NaN where f is NaN on the way. Not differentiable.
-
-    The values at the ends guide the interpolation: right signs suffice.
-    """
-    start = Chandrupatla.of(bracket.low, bracket.high, bracket.f_low, bracket.f_high)
-    last = jax.lax.while_loop(
-        lambda state: state.going,
-        lambda state: state.after(state.next, f(state.next)),
-        jax.lax.stop_gradient(start),
-    )
-    return jax.lax.stop_gradient(last.root)
 
 
 Equation = Callable[[Array, Any], Array]
@@ -205,10 +128,11 @@ def close_brackets(
     f_low: np.ndarray,
     f_high: np.ndarray,
 ) -> np.ndarray:
-    """Return the roots of functions of numbers in their brackets, by `close_bracket`'s method.
+    """Return the roots of functions of numbers in their brackets.
 
-    f(places, x) returns the values of the functions at some places of the vectors. A root is NaN
-    where its function is NaN on the way.
+    The values at the ends guide the interpolation: right signs suffice. f(places, x) returns the
+    values of the functions at some places of the vectors. A root is NaN where its function is NaN
+    on the way.
     """
     eps = np.finfo(float).eps
     a, b, f_a, f_b = (np.array(v, dtype=float) for v in (low, high, f_low, f_high))
@@ -261,10 +185,12 @@ def scan_all(
     count: np.ndarray,
     tolerance: float = 0.0,
 ) -> Scanned:
-    """Return where functions of numbers first change their sign, like `scan`.
+    """Return where functions first change their sign on start, start + step, ... in count steps.
 
     f(places, x) returns the values, and slopes, of the functions at some places at points of shape
-    (places, points).
+    (places, points). A cell with a NaN at either end is passed over. A cell in which a function
+    turns round before it reaches 0 is looked into: where it is beyond 0 at the turning point, or
+    within `tolerance` of it, the bracket ends there.
     """
     size = start.size
     low, high, f_low, f_high = (np.full(size, np.nan) for _ in range(4))
