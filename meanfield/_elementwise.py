@@ -45,7 +45,8 @@ def elementwise(
 
     Elements are evaluated one after another, so that branches the values do not need
     (`lax.cond`) cost nothing and memory does not grow with the batch; an accelerator takes some
-    at a time, and arrays that are cut between devices are evaluated where they are. `domains`
+    at a time, arrays that are cut between devices are evaluated where they are, and the host is
+    asked for all elements together. `domains`
     gives, for an argument, a test of its values and the words for what is legal; concrete values
     outside raise `MeanFieldError`. Of traced values outside, and of records whose method `legal`
     refuses them, the result is NaN, and its status OUT_OF_DOMAIN.
@@ -58,7 +59,7 @@ def elementwise(
         signature = inspect.signature(function)
         hosted = host if callable(host) else function
         first = jax.jit(_named(_first, function), static_argnums=0)
-        every = jax.jit(_named(_every, _guarded(function, domains)), static_argnums=(0, 1, 2))
+        every = jax.jit(_named(_every, _guarded(function, domains)), static_argnums=(0, 1, 2, 3))
 
         def checked(*args: Any, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
             bound = signature.bind(*args, **kwargs)
@@ -99,7 +100,9 @@ def elementwise(
             dynamic = jax.tree.map(lambda x: jnp.asarray(x, dtype=float), dynamic)
             if mesh is not None:
                 dynamic = jax.tree.map(lambda x: devices.moved(x, mesh), dynamic)
-            return every(fixed, mesh, lanes, dynamic)
+            # What the host computes it computes for all elements together.
+            together = bool(host) and not any(isinstance(x, Whole) for x in _numbers(dynamic)[0])
+            return every(fixed, mesh, lanes, together, dynamic)
 
         return wrapper  # pyright: ignore[reportReturnType]
 
@@ -389,14 +392,24 @@ def _all_at_once(function: Callable[..., Any], fixed: Any, dynamic: Any) -> Any:
 
 
 def _every(
-    function: Callable[..., Any], fixed: Any, mesh: Mesh | None, lanes: int | None, dynamic: Any
+    function: Callable[..., Any],
+    fixed: Any,
+    mesh: Mesh | None,
+    lanes: int | None,
+    together: bool,
+    dynamic: Any,
 ) -> Any:
-    """Return a function of all elements of arrays, in vectors of `lanes` elements if given."""
+    """Return a function of all elements of arrays.
+
+    They are computed one after another, in vectors of `lanes` elements if given, or `together`.
+    """
     numbers, whole = _split(dynamic)
     one = _scalar(function, fixed, dynamic)
     shape = jnp.broadcast_shapes(*map(np.shape, numbers))
 
     def each(values: list[Any], whole: list[Any]) -> Any:
+        if together:
+            return jax.vmap(lambda element: one(element, whole))(values)
         return jax.lax.map(lambda element: one(element, whole), values, batch_size=lanes)
 
     if shape == ():

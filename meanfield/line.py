@@ -198,11 +198,6 @@ def probabilities(count: int) -> np.ndarray:
     return np.diff(octaves(count))[:, None] / 2 * panels.gauss(NODES)[1]
 
 
-def bound(heights: np.ndarray, q: np.ndarray) -> np.ndarray:
-    """Return Σ heights times the probability of octaves."""
-    return sums(Weights.of((heights[:, None] * probabilities(heights.size))[None]), q)[0][0]
-
-
 def _pieces(q: np.ndarray) -> Iterator[np.ndarray]:
     for start in range(0, q.size, AT_ONCE):
         yield np.ascontiguousarray(q[start : start + AT_ONCE], dtype=float)

@@ -44,6 +44,8 @@ ROUNDING = 1e-13
 TINY = 2.0**-150
 # What is this part of its terms keeps twelve digits.
 DIGITS = 1e-3
+# Expectations of so few variances are remembered, and so many of them.
+FEW, REMEMBERED = 16, 20_000
 # No Gaussian is seen further out, in standard deviations.
 FAR = 38.5
 # r is integrated from 0 up to here.
@@ -118,7 +120,8 @@ class Sampled:
         self._rings: list[Panels] = []
         self._edges: dict[int, np.ndarray] = {}
         self._weights: dict[str, line.Weights] = {}
-        self._heights: dict[str, np.ndarray] = {}
+        self._bounds: dict[str, line.Weights] = {}
+        self._known: dict[tuple[str, bytes], np.ndarray] = {}
         self.pairs: dict[Any, tuple[float, ...]] = {}
         """What `meanfield.plane` has found."""
 
@@ -325,13 +328,14 @@ class Sampled:
         places = np.searchsorted(line.octaves(count), nodes.low[inside], side="right") - 1
         heights = np.zeros(count)
         np.maximum.at(heights, places, np.nan_to_num(values[1, inside].max(axis=1)))
-        self._heights[name] = heights
+        self._bounds[name] = line.Weights.of((heights[:, None] * line.probabilities(count))[None])
 
     def _sums(self, name: str, q: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return expectations, whether they are certain, and whether they have not died out."""
         (value, total, error), (_, last, _) = line.sums(self.weights(name), q)
         # Far out, where φ is nearly 0 further in, the density is not known to all digits.
-        rounding = np.nan_to_num(line.ROUNDING * self._bound(name, q), nan=np.inf)
+        rounding = line.ROUNDING * self._bound(name, q)
+        rounding[np.isnan(rounding)] = np.inf
         out = last > RIM * np.maximum(total, rounding)
         faint = np.flatnonzero(((rounding > TOLERANCE * np.abs(total)) | (total < 0)) & ~out)
         if not name.startswith("rest"):
@@ -343,7 +347,7 @@ class Sampled:
 
     def _bound(self, name: str, q: np.ndarray) -> np.ndarray:
         """Return the sum of what is largest in each octave times its probability."""
-        return line.bound(self._heights[name], q)
+        return line.sums(self._bounds[name], q)[0][0]
 
     def _finely(self, name: str, q: float) -> tuple[float, float, float]:
         """Return an expectation, its size and its rim's, by pieces as wide as the Gaussian."""
@@ -369,8 +373,18 @@ class Sampled:
 
     def expect(self, name: str, q: np.ndarray) -> np.ndarray:
         """Return certified expectations of a column at variances q >= 0."""
+        q = np.ascontiguousarray(q, dtype=float)
+        key = name, q.tobytes()
         with self._lock:
-            return self._expected(name, q)
+            found = self._known.get(key)
+            if found is None:
+                found = self._expected(name, q)
+                if q.size <= FEW:
+                    # One network asks for the same again and again.
+                    if len(self._known) > REMEMBERED:
+                        self._known.clear()
+                    self._known[key] = found
+            return found
 
     def _expected(self, name: str, q: np.ndarray) -> np.ndarray:
         q = np.maximum(np.asarray(q, dtype=float), TINY)

@@ -248,8 +248,11 @@ def test_numpy_and_torch_functions():
         )
         edge = mf.edge_of_chaos(phi, 0.3)
         assert edge.sigma_w == pytest.approx(1.395584, rel=1e-6)
+        # What is asked of them may be traced, they themselves may not.
+        slope = jax.jit(jax.grad(lambda b, phi=phi: mf.edge_of_chaos(phi, b).sigma_w))(0.3)
+        assert slope == pytest.approx(0.85233091079535, rel=1e-10)
         with pytest.raises(mf.MeanFieldError, match=r"mine is a function of .*jax\.numpy"):
-            jax.jit(lambda q, phi=phi: phi.second_moment(q))(1.0)
+            jax.jit(phi)(jnp.ones(3))
 
 
 def test_slopes_that_vanish_at_zero_have_no_edge_without_biases():

@@ -2,7 +2,7 @@
 
 Its kinks and jumps are found as it is sampled (`meanfield.panels`). A function of JAX is
 differentiated, one of PyTorch by its own means; of one of NumPy the panels' polynomials are. The
-latter two know numbers alone: they cannot be traced.
+latter two know numbers alone: they cannot be traced, but what is asked of them may be.
 """
 
 import dataclasses
@@ -90,7 +90,7 @@ class Foreign(Custom):
         if isinstance(x, Tracer):
             raise MeanFieldError(
                 f"{self.label} is a function of {'PyTorch' if self.torch else 'NumPy'}, which "
-                "knows numbers alone: what is traced (jit, grad) needs one written with jax.numpy"
+                "knows numbers alone: to trace it (jit, grad) it must be written with jax.numpy"
             )
 
 
@@ -113,8 +113,9 @@ def from_callable(
 
     Parameters
     ----------
-    function : elementwise, in double precision; written with JAX, NumPy or PyTorch. What is to be
-        traced (`jax.jit`, `jax.grad`) must be written with jax.numpy.
+    function : elementwise, in double precision; written with JAX, NumPy or PyTorch. To be traced
+        itself (in a network under `jax.jit`) it must be written with jax.numpy; its statistics
+        may be traced anyhow.
     kinks : points where φ is known to be rough. They are found, and need not be given.
     label : a name for messages and tables; by default the function's own.
 
