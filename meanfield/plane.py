@@ -484,8 +484,12 @@ def unequal(
     epsilon: np.ndarray,
     s: np.ndarray,
     t: np.ndarray,
+    gap: np.ndarray,
 ) -> Unequal:
-    """Return the statistics of pairs of variances q1, q2 > 0 and correlation 1 - ε, vectors."""
+    """Return the statistics of pairs of variances q1, q2 > 0 and correlation 1 - ε, vectors.
+
+    `gap` is q1 - q2, of which rounded variances may have lost digits.
+    """
 
     def solve(new: np.ndarray) -> list[tuple[float, ...]]:
         seconds = np.stack([phi.second_moment(q) for q in new[:, :2].T], axis=1)
@@ -495,7 +499,7 @@ def unequal(
             for *pair, moments in zip(*new.T, zip(seconds, slopes, strict=True), strict=True)
         ]
 
-    return Unequal(*_remembered(phi, "unequal", solve, q1, q2, epsilon, s, t))
+    return Unequal(*_remembered(phi, "unequal", solve, q1, q2, epsilon, s, t, gap))
 
 
 def _remembered(
@@ -525,6 +529,7 @@ def _unequal(
     epsilon: float,
     s: float,
     t: float,
+    gap: float,
     seconds: np.ndarray,
     slopes: np.ndarray,
 ) -> tuple[Any, Any, Any]:
@@ -555,13 +560,17 @@ def _unequal(
         one, two = first.mean, second.mean
         variances = weights @ (s * s * first.variance + t * t * second.variance)
         others = _apart(weights, y, first, second, stretch, spread, sign, jumps)
-    gap = (abs(stretch[0] - stretch[1]) + abs(spread[0] - spread[1])) * WIDTH
+    width = (abs(stretch[0] - stretch[1]) + abs(spread[0] - spread[1])) * WIDTH
     # What is smooth by itself is so beyond the scale of s.
     scale = spread.min()
     if rest > 0 and tolerance == EVEN_TOLERANCE:
         scale = max(scale, np.diff(phi.edges).min())
-    if sign > 0 and rest > 0 and gap < TOGETHER * scale:
-        apart = s * _difference(phi, y, stretch, spread) + (s - t) * two
+    if sign > 0 and rest > 0 and width < TOGETHER * scale:
+        steps = gap * np.array([1 - rest, rest]) / np.array([stretch.sum(), spread.sum()])
+        apart = s * _difference(phi, y, stretch, spread, steps) + (s - t) * two
+    elif sign > 0 and rest == 0:
+        step = gap / stretch.sum() * y
+        apart = s * _step(phi, stretch[1] * y, step, one - two) + (s - t) * two
     else:
         apart = s * one - t * two
     slope_product, bends, *rates = others
@@ -629,17 +638,31 @@ def _aligned(
     return weights @ (slopes[0] * slopes[1]), bends, *rates, *slope_rates
 
 
-def _difference(phi: Sampled, y: np.ndarray, stretch: np.ndarray, spread: np.ndarray) -> np.ndarray:
-    """Return E_z φ(u1) - E_z φ(u2), u1 and u2 much closer than s, as the mean of its derivative."""
+def _difference(
+    phi: Sampled, y: np.ndarray, stretch: np.ndarray, spread: np.ndarray, steps: np.ndarray
+) -> np.ndarray:
+    """Return E_z φ(u1) - E_z φ(u2), u1 and u2 much closer than s, as the mean of its derivative.
+
+    `steps` are the differences a1 - a2 and s1 - s2, which roots have lost.
+    """
     total = np.zeros_like(y)
-    (a1, a2), (s1, s2) = stretch, spread
-    # a1 - a2 from its square, which is known better.
     for x, w in zip(*gauss(2), strict=True):
-        middle = (a1 + a2) / 2 + x * (a1 - a2) / 2
-        width = (s1 + s2) / 2 + x * (s1 - s2) / 2
+        middle, width = (
+            pair.mean() + x * d / 2 for pair, d in zip((stretch, spread), steps, strict=True)
+        )
         part = smoothed(phi, np.zeros(y.size), middle * y, width)
-        total += w / 2 * ((a1 - a2) * y * part.slope + (s1 - s2) * part.bend)
+        total += w / 2 * (steps[0] * y * part.slope + steps[1] * part.bend)
     return total
+
+
+def _step(phi: Sampled, x: np.ndarray, step: np.ndarray, apart: np.ndarray) -> np.ndarray:
+    """Return φ(x + step) - φ(x), known as `apart`; by φ' where no panel ends between and close."""
+    edges = phi.edges
+    panel = np.searchsorted(edges, x)
+    size = np.diff(edges)[np.clip(panel - 1, 0, edges.size - 2)]
+    close = (panel == np.searchsorted(edges, x + step)) & (np.abs(step) < TOGETHER * size)
+    slopes = [phi.values(x + (1 + z) * step / 2)[1] for z in gauss(2)[0]]
+    return np.where(close, step * (slopes[0] + slopes[1]) / 2, apart)
 
 
 def _common_rules(

@@ -195,7 +195,8 @@ class Numeric(OnHost):
         return self.steepness**2 * self._equal(q, epsilon).deficit
 
     def _unequal(self, q1: Any, q2: Any, epsilon: Any, s: Any, t: Any) -> plane.Unequal:
-        numbers = (self._unit(q1), self._unit(q2), epsilon, s, t)
+        q1, q2 = np.asarray(q1, dtype=float), np.asarray(q2, dtype=float)
+        numbers = (self._unit(q1), self._unit(q2), epsilon, s, t, (q1 - q2) / self.width**2)
         return plane.unequal(
             self.one, *np.broadcast_arrays(*(np.asarray(x, dtype=float) for x in numbers))
         )
