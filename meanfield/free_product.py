@@ -29,6 +29,7 @@ References
 
 import dataclasses
 import functools
+from typing import NamedTuple
 
 import numpy as np
 
@@ -37,6 +38,7 @@ from meanfield.rootfind import close_brackets
 from meanfield.slope_law import (
     CHECK_SIZE,
     FLAT,
+    ROUGH_SIZE,
     SIZE,
     SlopeLaw,
     Transforms,
@@ -186,6 +188,30 @@ class Solution:
         return Solution(*parts)
 
 
+class Known(NamedTuple):
+    """Ω at ascending log λ: log|Ω| of every layer, and then arg Ω, of shape (2 layers, points)."""
+
+    log_x: np.ndarray
+    omega: np.ndarray
+
+    @classmethod
+    def of(cls, log_x: np.ndarray, found: Solution) -> "Known":
+        """Return what is resolved of some solutions."""
+        omega = np.concatenate([found.log_r, found.theta])
+        return cls(log_x[found.resolved], omega[:, found.resolved])
+
+    def nearby(self, log_x: np.ndarray) -> np.ndarray:
+        """Return log|Ω| and arg Ω between those that are known; NaN if there are none."""
+        if not self.log_x.size:
+            return np.full((len(self.omega), *log_x.shape), np.nan)
+        return np.array([np.interp(log_x, self.log_x, row) for row in self.omega])
+
+    def guess(self, log_x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the same as a guess."""
+        log_r, theta = np.split(self.nearby(log_x), 2)
+        return log_r, theta
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class State:
     """Ω of every layer after a step, and what (1) to (3) are read from, of the Ω before it.
@@ -220,8 +246,8 @@ def _newton(
     pull = stack.count / at.log_slope
     stiffness = pull.sum(axis=0) + stack.total - 1 + m * stack.gaussian
     step = ((residual - (pull * apart).sum(axis=0)) / stiffness + apart) / at.log_slope
-    size_ = np.maximum(np.abs(step), TINY)
-    step = np.where(np.isfinite(step), step * np.minimum(1.0, LONGEST / size_), 0.0)
+    shortened = np.minimum(1.0, LONGEST / np.maximum(np.abs(step), TINY))
+    step = np.where(np.isfinite(step), step * shortened, 0.0)
     # (3) without its first term.
     angle = (stack.count * (at.angle + argument)).sum(axis=0) + stack.gaussian * m.imag
     error = np.abs(residual) + np.abs(apart).sum(axis=0)
@@ -248,16 +274,18 @@ def _follow(
 ) -> Solution:
     """Return the solutions at log λ = targets, from Ω along a path of angles α."""
     for angle in path[:-2]:
-        state = _newton(stack, omega, targets + 1j * angle)
+        # On the way a solution need not be known to all digits.
+        size = ROUGH_SIZE if angle else SIZE
+        state = _newton(stack, omega, targets + 1j * angle, size)
         omega = state.log_r, state.theta
         if angle == 0 and (state.step <= SHORTEST).all():
             break
     end = _newton(stack, omega, targets, last=True)
     check = _newton(stack, (end.log_r, end.theta), targets, CHECK_SIZE)
-    size = np.maximum(1.0, np.abs(end.m))
-    agree = np.abs(end.m - check.m) <= DISAGREEMENT * size
+    large = np.maximum(1.0, np.abs(end.m))
+    agree = np.abs(end.m - check.m) <= DISAGREEMENT * large
     density = np.maximum(-end.m.imag, 0.0)
-    density = np.where(density <= REAL * size, 0.0, density) / np.pi
+    density = np.where(density <= REAL * large, 0.0, density) / np.pi
     above = np.clip((end.angle - end.argument) / np.pi, 0.0, 1.0)
     # Close to an edge the step is compared with θ, which vanishes there.
     still = (end.step <= STILL * end.theta).all(axis=0)

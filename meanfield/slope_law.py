@@ -40,8 +40,8 @@ from meanfield.sampled import Sampled
 
 # What lies further out than this has probability 1e-15.
 REACH = 8.0
-# Nodes of the rule (1) on a piece, and of the coarser one that checks it.
-SIZE, CHECK_SIZE = 64, 48
+# Nodes of the rule (1) on a piece, of the coarser one that checks it, and of one for a way.
+SIZE, CHECK_SIZE, ROUGH_SIZE = 64, 48, 32
 # A piece is tabulated at its ends and between, graded towards them by exp(-20).
 TABLE = np.concatenate([[0.0], 1 / (1 + np.exp(-np.linspace(-20.0, 20.0, 127))), [1.0]])
 # Pieces of the line keep off their ends by this part of them.
@@ -60,7 +60,7 @@ FAINT, FAINTEST = -40.0, -690.0
 # |M| from which on 1 + M is computed from it.
 LARGE = 2.0
 # Steps that find where X(z) = r in a cell of the table, to this part of θ.
-STEPS, CENTRED = 30, 0.02
+STEPS, CENTRED = 30, 0.1
 NARROWEST, WIDEST = 1e-13, 4.0
 # Moments of X up to this order.
 ORDER = 8
@@ -292,6 +292,27 @@ def legendre(size: int) -> tuple[np.ndarray, np.ndarray]:
     return (nodes + 1) / 2, weights / 2
 
 
+def _hermite(
+    x: np.ndarray,
+    x0: np.ndarray,
+    x1: np.ndarray,
+    y0: np.ndarray,
+    y1: np.ndarray,
+    slope0: np.ndarray,
+    slope1: np.ndarray,
+) -> np.ndarray:
+    """Return the cubic through two points, with slopes of these sizes, at x; linear if it fails."""
+    step = x1 - x0
+    t = (x - x0) / step
+    rise = np.sign(y1 - y0) * step
+    linear = y0 + t * (y1 - y0)
+    cubic = linear + t * (1 - t) * (
+        (1 - t) * (rise * slope0 - (y1 - y0)) - t * (rise * slope1 - (y1 - y0))
+    )
+    inside = np.abs(cubic - (y0 + y1) / 2) < np.abs(y1 - y0) / 2
+    return np.where(inside, cubic, linear)
+
+
 class Preimages(NamedTuple):
     """Where X(z) = r on every piece, or the end that comes closest; shapes (points, K)."""
 
@@ -321,11 +342,17 @@ def preimages(law: SlopeLaw, log_r: np.ndarray, tolerance: np.ndarray) -> Preima
     a, b = low[point, where], high[point, where]
     f_a, f_b = (height(v[point, where], target) for v in (log_low, log_high))
     with np.errstate(all="ignore"):
+        guess = _hermite(
+            target,
+            *(v[point, where] for v in (log_low, log_high, low, high)),
+            *(1 / law.steepness[0][where, index[point, where] + i] for i in (0, 1)),
+        )
         for _ in range(STEPS):
             if not point.size:
                 break
             gap = f_b - f_a
-            c = np.where(gap == 0, b, b - f_b * (b - a) / gap)
+            c = np.where(gap == 0, b, b - f_b * (b - a) / gap) if guess is None else guess
+            guess = None
             log_c = np.log(np.maximum(law.x(c), math.exp(FAINTEST)))
             f_c = height(log_c, target)
             root[point, where], log_root[point, where] = c, log_c

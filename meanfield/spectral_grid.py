@@ -12,6 +12,7 @@ import numpy as np
 
 from meanfield.adaptive import FIRST, Cells
 from meanfield.free_product import (
+    Known,
     Solution,
     Stack,
     edge_of_stack,
@@ -144,7 +145,7 @@ def on_grid(
     """
     low, high, gaps = outline
     top = high - cut
-    floor, below, hidden = _floor(stack, start, low, top, atoms, cut)
+    floor, below, hidden, seen = _floor(stack, start, low, top, atoms, cut)
     log_exact = np.append(0.0, np.log(exact))[ORDERS_RIGHT]
     # What overflows is not waited for.
     attainable = np.where(np.isfinite(log_exact), ENOUGH, np.inf)
@@ -169,7 +170,10 @@ def on_grid(
 
     with np.errstate(all="ignore"):
         bands = smooth_bands(stack, floor, top, gaps)
-        cells = judged(Cells.of(bands, 2 * len(stack.factors) + 1))
+        cells = Cells.of(bands, 2 * len(stack.factors) + 1)
+        if seen is not None:
+            cells.carried[..., :-1] = np.moveaxis(seen.nearby(cells.x), 0, -1)
+        cells = judged(cells)
         while room := FIRST * len(bands) + MOST - len(cells.doubt):
             if (np.abs(cells.integrals(scale) + known - 1 / attainable) <= 1).all():
                 break
@@ -185,24 +189,25 @@ def _floor(
     top: float,
     atoms: Atoms,
     cut: float,
-) -> tuple[float, float, float]:
+) -> tuple[float, float, float, Known | None]:
     """Return the log λ below which lies next to nothing, the mass below it, and that above `top`.
 
-    The latter is 0 unless the density is not to be looked at there.
+    The latter is 0 unless the density is not to be looked at there. Beside them: what was seen.
     """
     # What is at 0, or counts as if.
     nil = max(factor.law.zero_mass + factor.law.faint for factor in stack.factors)
     if stack.is_law or not low < top + cut:
         # Nothing is to be looked for in a law itself, and where all mass is in atoms.
-        return low, nil - atoms.mass[0] if stack.is_law else 0.0, 0.0
-    floor, ceiling, below, hidden = max(start[1][0], low), top, 0.0, 0.0
-    for number in range(FLOOR_ROUNDS):
+        return low, nil - atoms.mass[0] if stack.is_law else 0.0, 0.0, None
+    floor, ceiling, below, hidden, seen = max(start[1][0], low), top, 0.0, 0.0, None
+    for _ in range(FLOOR_ROUNDS):
         log_x = np.linspace(floor, ceiling, FLOOR_POINTS)
-        found = solve(stack, start, log_x)
+        found = solve(stack, start, log_x, seen and seen.guess(log_x))
         mass = np.where(found.resolved, np.maximum(1 - found.above - nil, 0.0), 0.0)
         last = max(int((mass > FLOOR).argmax()) - 1, 0)
         floor, ceiling = log_x[last], log_x[last + 1]
         below = mass[last] + nil - atoms.mass[0]
-        if number == 0 and cut > 0:
-            hidden = found.above[-1] - atoms.mass[atoms.place >= top].sum()
-    return float(floor), float(below), float(hidden)
+        if seen is None:
+            seen = Known.of(log_x, found)
+            hidden = found.above[-1] - atoms.mass[atoms.place >= top].sum() if cut else 0.0
+    return float(floor), float(below), float(hidden), seen

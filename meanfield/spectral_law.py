@@ -19,6 +19,7 @@ from meanfield.errors import MeanFieldError, Status
 from meanfield.free_product import (
     ALL,
     Factor,
+    Known,
     Stack,
     along_negative_axis,
     edge_of_stack,
@@ -211,12 +212,10 @@ class SpectralLaw:
     high: float
     """The ends of the spectrum, atoms included."""
     atoms: Atoms
-    grid: np.ndarray
-    """Where the density was integrated, ascending."""
+    known: Known
+    """Where the density was integrated, and Ω there."""
     grid_density: np.ndarray
     """λρ(λ) there."""
-    omega: np.ndarray
-    """log|Ω| of every layer there, and then arg Ω: shape (2 layers, points)."""
     above: np.ndarray
     """P(> λ) there."""
 
@@ -240,8 +239,8 @@ class SpectralLaw:
         above, density = np.where(beyond, above, np.nan), np.where(beyond, 0.0, np.nan)
         inside = np.flatnonzero(~beyond & ~np.isnan(log_x))
         if inside.size:
-            near = np.array([np.interp(log_x[inside], self.grid, row) for row in self.omega])
-            found = solve(self.stack, self.start, log_x[inside], tuple(np.split(near, 2)))
+            at = log_x[inside]
+            found = solve(self.stack, self.start, at, self.known.guess(at))
             density[inside] = np.where(found.resolved, found.log_density, np.nan)
             above[inside] = np.where(found.resolved, found.above, np.nan)
         return density, above
@@ -286,7 +285,7 @@ class SpectralLaw:
         steps = (self.atoms.place[1:, None] + np.array([-2.0, 0.0]) * self._same).ravel()
         known = np.append(1 - self.above, 1 - self._above(steps)[1])
         ends = np.append(self.support[:1, 0], self.high)
-        places = np.concatenate([self.grid, steps, ends])
+        places = np.concatenate([self.known.log_x, steps, ends])
         known = np.concatenate([known, np.zeros(ends.size - 1), [1.0]])
         places, known = places[~np.isnan(known)], known[~np.isnan(known)]
         order = np.argsort(places, kind="stable")
@@ -347,8 +346,7 @@ def _solved(stack: Stack, log_mean: float) -> SpectralLaw:
         low=-np.inf if atoms.mass[0] > 0 else outline.low,
         high=max(outline.high, atoms.place.max()),
         atoms=atoms,
-        grid=log_x[order],
+        known=Known(log_x[order], np.array(omega)),
         grid_density=cells.values.ravel()[order],
-        omega=np.array(omega),
         above=above,
     )

@@ -327,7 +327,7 @@ class _Room(NamedTuple):
     def of(cls, laws: list[tuple[SpectralLaw | None, Status]]) -> "_Room":
         """Return the room that laws need."""
         known = [law for law, _ in laws if law is not None]
-        sizes = [(law.atoms.place.size, len(law.support), law.grid.size) for law in known]
+        sizes = [(law.atoms.place.size, len(law.support), law.grid_density.size) for law in known]
         return cls(*np.max([(1, 1, 1), *sizes], axis=0).tolist())
 
 
@@ -377,7 +377,7 @@ def _packed(
             array(logs, (room.atoms,)),
             array(lambda law: law.atoms.mass, (room.atoms,), 0.0),
         ),
-        grid=array(lambda law: law.grid + law.log_mean, (room.points,)),
+        grid=array(lambda law: law.known.log_x + law.log_mean, (room.points,)),
         grid_density=array(lambda law: law.grid_density, (room.points,)),
         status=np.array(status, dtype=np.int8).reshape(shape),
         networks=networks,
