@@ -125,7 +125,7 @@ class Grid(NamedTuple):
 
 def _solved(stack: Stack, start: tuple[np.ndarray, np.ndarray], cells: Cells) -> Solution:
     """Return the solutions at the nodes of cells, guessed from what these carry."""
-    guess = cells.carried.reshape(-1, cells.carried.shape[-1]).T
+    guess = cells.carried.reshape(cells.x.size, cells.carried.shape[-1]).T
     layers = len(stack.factors)
     return solve(stack, start, cells.x.ravel(), (guess[:layers], guess[layers : 2 * layers]))
 

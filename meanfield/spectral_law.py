@@ -37,6 +37,8 @@ from meanfield.table import Tabulated
 TOLERANCE = 1e-6
 # Logarithms of λ that differ by less are equal. Next to an atom is so far above it.
 SAME, BESIDE = 1e-13, 1e-10
+# What rounding does to masses.
+ROUNDING = 1e-14
 # A stack may have so many unlike layers; a variance drifts if it changes by more than this.
 LONGEST_STACK = 64
 DRIFT = 1e-9
@@ -243,7 +245,12 @@ class SpectralLaw:
             found = solve(self.stack, self.start, at, self.known.guess(at))
             density[inside] = np.where(found.resolved, found.log_density, np.nan)
             above[inside] = np.where(found.resolved, found.above, np.nan)
-        return density, above
+        # Next to nothing is left below the grid, and nothing below the support.
+        lower = log_x < self.support[:1, 0].max(initial=-np.inf)
+        limit = 1 - self.atoms.mass[0]
+        above = np.where(lower, np.clip(above, limit - self.below, limit), above)
+        nothing = (log_x < self.low) & (not self.stack.is_law)
+        return np.where(nothing, 0.0, density), np.where(nothing, limit, above)
 
     def log_density(self, log_x: np.ndarray) -> np.ndarray:
         """Return the density of log λ of the continuous part."""
@@ -274,6 +281,8 @@ class SpectralLaw:
 
     def log_quantile(self, p: np.ndarray) -> np.ndarray:
         """Return the logarithm of `quantile`: -inf where that is 0."""
+        # A probability may miss a step by rounding.
+        p = p - ROUNDING * (p < 1)
         found = np.where(p <= self.atoms.mass[0] + self.below, -np.inf, np.nan)
         left = np.flatnonzero(np.isnan(found) & (p <= 1))
         found[left] = self._crossings(p[left]) + self.log_mean
@@ -333,7 +342,7 @@ def _solved(stack: Stack, log_mean: float) -> SpectralLaw:
     moments += (np.exp(orders * atoms.place) * atoms.mass).sum(axis=1)
     moments += grid.hidden * np.exp(orders[:, 0] * (outline.high - cut / 3))
     order = np.argsort(log_x)
-    *omega, above = cells.carried.reshape(log_x.size, -1)[order].T
+    *omega, above = cells.carried.reshape(log_x.size, cells.carried.shape[-1])[order].T
     return SpectralLaw(
         stack=stack,
         start=start,
