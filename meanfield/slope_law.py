@@ -225,9 +225,11 @@ def slope_law(one: Sampled, q: float, keep: float) -> SlopeLaw:
     if not law.resolved:
         return law
     edges = _edges(one.rough.at / math.sqrt(q), slopes.turns() / math.sqrt(q))
+    # What is beyond the outermost ones belongs to them.
+    mass = np.diff(probability(np.concatenate([[-np.inf], edges[1:-1], [np.inf]])))
     # At a rough point φ' may jump: pieces end a rounding error before it.
     inset = INSET * np.abs(edges) + 1e-30
-    low, high, mass = edges[:-1] + inset[:-1], edges[1:] - inset[1:], np.diff(probability(edges))
+    low, high = edges[:-1] + inset[:-1], edges[1:] - inset[1:]
     low, high, mass = (v[high > low] for v in (low, high, mass))
     z = _table(low, high)
     x = law.x(z)

@@ -249,7 +249,7 @@ class SpectralLaw:
         lower = log_x < self.support[:1, 0].max(initial=-np.inf)
         limit = 1 - self.atoms.mass[0]
         above = np.where(lower, np.clip(above, limit - self.below, limit), above)
-        nothing = (log_x < self.low) & (not self.stack.is_law)
+        nothing = np.isneginf(log_x) | ((log_x < self.low) & (not self.stack.is_law))
         return np.where(nothing, 0.0, density), np.where(nothing, limit, above)
 
     def log_density(self, log_x: np.ndarray) -> np.ndarray:
@@ -273,7 +273,7 @@ class SpectralLaw:
     def cdf(self, x: np.ndarray) -> np.ndarray:
         """Return P(λ <= x)."""
         value = self.log_cdf(np.log(np.where(x <= 0, 1.0, x)))
-        return np.where(x > 0, value, np.where(x == 0, self.atoms.mass[0], 0.0 * x))
+        return np.where(x > 0, value, np.where(x == 0, self.atoms.mass[0], np.where(np.isnan(x), x, 0.0)))
 
     def quantile(self, p: np.ndarray) -> np.ndarray:
         """Return the least x with P(λ <= x) >= p; 0 if it is below the grid."""

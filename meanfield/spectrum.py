@@ -84,7 +84,8 @@ class Networks:
         It is asked about networks of numbers, and where something is traced by a callback.
         """
         if on_host_alone((self, arrays)):
-            return jax.tree.map(jax.device_put, question(self, *arrays))
+            with np.errstate(all="ignore"):
+                return jax.tree.map(jax.device_put, question(self, *arrays))
         size, count = np.ndim(self.leaves[0]), len(self.leaves)
 
         def called(*values: Any) -> Any:
@@ -92,10 +93,11 @@ class Networks:
             values = tuple(np.asarray(x) for x in values)
             batch = values[0].shape[: values[0].ndim - size]
             rows = (x.reshape((math.prod(batch), *x.shape[len(batch) :])) for x in values)
-            found = [
-                question(Networks(row[:count], self.tree), *row[count:])
-                for row in zip(*rows, strict=True)
-            ]
+            with np.errstate(all="ignore"):
+                found = [
+                    question(Networks(row[:count], self.tree), *row[count:])
+                    for row in zip(*rows, strict=True)
+                ]
             return jax.tree.map(lambda *x: np.stack(x).reshape((*batch, *x[0].shape)), *found)
 
         shape = np.shape(self.leaves[0])
@@ -227,9 +229,7 @@ class JacobianSpectrum:
             ]
             return np.reshape(found, (*np.shape(networks.leaves[0]), *points.shape))
 
-        with np.errstate(all="ignore"):
-            kind = jax.ShapeDtypeStruct(np.shape(x), float)
-            return self.networks.asked(question, kind, x)
+        return self.networks.asked(question, jax.ShapeDtypeStruct(np.shape(x), float), x)
 
 
 def _probability(p: ScalarLike) -> ScalarLike:
@@ -264,8 +264,12 @@ def jacobian_spectrum(layer: Layer, q: ScalarLike, depth: ScalarLike = 1.0) -> J
     """
     networks = Networks.of(layer, q, depth)
     if on_host_alone(networks):
-        laws = networks.each(spectral_law)
-        return jax.tree.map(jax.device_put, _packed(networks, laws, _Room.of(laws)))
+
+        def question(some: Networks) -> JacobianSpectrum:
+            laws = some.each(spectral_law)
+            return _packed(some, laws, _Room.of(laws))
+
+        return networks.asked(question, None)
     # A traced one is packed as one number would be.
     one = jax.tree.map(lambda _: np.zeros(()), networks)
     kinds = jax.tree.map(
