@@ -206,7 +206,8 @@ def _floor(
     for _ in range(FLOOR_ROUNDS):
         log_x = np.linspace(floor, ceiling, FLOOR_POINTS)
         found = solve(stack, start, log_x, seen and seen.guess(log_x))
-        mass = np.where(found.resolved, np.maximum(1 - found.above - nil, 0.0), 0.0)
+        known = found.resolved & (log_x > low)
+        mass = np.where(known, np.maximum(1 - found.above - nil, 0.0), 0.0)
         last = max(int((mass > FLOOR).argmax()) - 1, 0)
         floor, ceiling = log_x[last], log_x[last + 1]
         below = mass[last] + nil - atoms.mass[0]

@@ -247,7 +247,7 @@ class SpectralLaw:
             above[inside] = np.where(found.resolved, found.above, np.nan)
         # Next to nothing is left below the grid, and nothing below the support.
         lower = log_x < self.support[:1, 0].max(initial=-np.inf)
-        limit = 1 - self.atoms.mass[0]
+        limit = 1 - np.where(self.atoms.place <= log_x[:, None], self.atoms.mass, 0.0).sum(axis=1)
         above = np.where(lower, np.clip(above, limit - self.below, limit), above)
         nothing = np.isneginf(log_x) | ((log_x < self.low) & (not self.stack.is_law))
         return np.where(nothing, 0.0, density), np.where(nothing, limit, above)
