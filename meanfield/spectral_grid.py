@@ -34,12 +34,13 @@ BORDERLINE, HIDDEN = 1e-3, 1e-5
 # Cells of the grid are halved until moments of these orders are right to this, or are so many.
 ORDERS_RIGHT = np.array([0, 1, 2, ORDER])
 ENOUGH, MOST = np.array([2e-9, 2e-9, 2e-9, 1e-7]), 200
-# Or until what the cells are in doubt by is this part of that: more of them would change nothing.
-SURE = 0.1
+# Or until they are right to so many times that, and all cells are in doubt by the second part of
+# it: more of them would change nothing.
+CLOSE, SURE = 100.0, 0.1
 
 
 class Atoms(NamedTuple):
-    """Logarithms of the atoms' places, that at 0 first, and their masses."""
+    """Logarithms of the atoms' places, ascending from that at 0, and their masses."""
 
     place: np.ndarray
     mass: np.ndarray
@@ -76,8 +77,9 @@ def atoms_of(stack: Stack) -> tuple[Atoms, float]:
         masses.extend(together + count * (lighter[own] - weight))
     borderline = abs(together) < BORDERLINE and not stack.is_law
     atoms = Atoms(np.array(places), np.array(masses))
-    there = np.append(True, atoms.mass[1:] > 0)
-    return Atoms(*(v[there] for v in atoms)), HIDDEN * stack.width if borderline else 0.0
+    order = np.argsort(atoms.place, kind="stable")
+    order = order[(order == 0) | (atoms.mass[order] > 0)]
+    return Atoms(*(v[order] for v in atoms)), HIDDEN * stack.width if borderline else 0.0
 
 
 def ends_of(stack: Stack, side: int) -> np.ndarray:
@@ -177,8 +179,8 @@ def on_grid(
             cells.carried[..., :-1] = np.moveaxis(seen.nearby(cells.x), 0, -1)
         cells = judged(cells)
         while room := FIRST * len(bands) + MOST - len(cells.doubt):
-            right = np.abs(cells.integrals(scale) + known - 1 / attainable) <= 1
-            if right.all() or cells.doubt.sum() <= SURE:
+            wrong = np.abs(cells.integrals(scale) + known - 1 / attainable).max()
+            if wrong <= 1 or (wrong <= CLOSE and cells.doubt.sum() <= SURE):
                 break
             which = cells.doubtful(room)
             cells = cells.replaced(which, judged(cells.halves(which)))
