@@ -36,10 +36,9 @@ import numpy as np
 from meanfield.line import density as normal_density
 from meanfield.rootfind import close_brackets
 from meanfield.slope_law import (
-    CHECK_SIZE,
+    CHECK,
     FLAT,
-    ROUGH_SIZE,
-    SIZE,
+    ROUGH,
     SlopeLaw,
     Transforms,
     log_below,
@@ -153,11 +152,11 @@ class Stack:
         return max(factor.law.zero_mass for factor in self.factors)
 
     def at(
-        self, log_r: np.ndarray, theta: np.ndarray, size: int = SIZE, angle: bool = False
+        self, log_r: np.ndarray, theta: np.ndarray, part: float = 1.0, angle: bool = False
     ) -> Transforms:
         """Return the transforms of every layer at its Ω, of shape (layers, points)."""
         found = [
-            transforms(factor.law, r, t, size, angle)
+            transforms(factor.law, r, t, part, angle)
             for factor, r, t in zip(self.factors, log_r, theta, strict=True)
         ]
         return Transforms(*map(np.stack, zip(*found, strict=True)))
@@ -232,12 +231,12 @@ def _newton(
     stack: Stack,
     omega: tuple[np.ndarray, np.ndarray],
     target: np.ndarray,
-    size: int = SIZE,
+    part: float = 1.0,
     last: bool = False,
 ) -> State:
     """Return the state after a step towards log ζ = target, with its angle if it is the last."""
     log_r, theta = omega
-    at = stack.at(log_r, theta, size, last)
+    at = stack.at(log_r, theta, part, last)
     ratio = at.log_ratio
     m, argument = at.m[0], log_below(at.m[0]).imag
     value = (stack.count * (log_r + 1j * theta)).sum(axis=0) + (stack.total - 1) * ratio[0]
@@ -275,13 +274,12 @@ def _follow(
     """Return the solutions at log λ = targets, from Ω along a path of angles α."""
     for angle in path[:-2]:
         # On the way a solution need not be known to all digits.
-        size = ROUGH_SIZE if angle else SIZE
-        state = _newton(stack, omega, targets + 1j * angle, size)
+        state = _newton(stack, omega, targets + 1j * angle, ROUGH if angle else 1.0)
         omega = state.log_r, state.theta
         if angle == 0 and (state.step <= SHORTEST).all():
             break
     end = _newton(stack, omega, targets, last=True)
-    check = _newton(stack, (end.log_r, end.theta), targets, CHECK_SIZE)
+    check = _newton(stack, (end.log_r, end.theta), targets, CHECK)
     large = np.maximum(1.0, np.abs(end.m))
     agree = np.abs(end.m - check.m) <= DISAGREEMENT * large
     density = np.maximum(-end.m.imag, 0.0)

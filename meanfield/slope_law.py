@@ -40,8 +40,10 @@ from meanfield.sampled import Sampled
 
 # What lies further out than this has probability 1e-15.
 REACH = 8.0
-# Nodes of the rule (1) on a piece, of the coarser one that checks it, and of one for a way.
-SIZE, CHECK_SIZE, ROUGH_SIZE = 64, 48, 32
+# Nodes of rules on a piece; how many are wanted in any case, and for each unit of u; parts of these
+# for a coarser rule that checks it, and for the way to a solution.
+SIZES, FEWEST, A_UNIT = (16, 24, 32, 40, 48, 64, 80, 96, 128), 20.0, 5.2
+CHECK, ROUGH = 0.75, 0.5
 # A piece is tabulated at its ends and between, graded towards them by exp(-20).
 TABLE = np.concatenate([[0.0], 1 / (1 + np.exp(-np.linspace(-20.0, 20.0, 127))), [1.0]])
 # Pieces of the line keep off their ends by this part of them.
@@ -373,26 +375,38 @@ def preimages(law: SlopeLaw, log_r: np.ndarray, tolerance: np.ndarray) -> Preima
     return Preimages(root, log_root, steep, bend)
 
 
-def _nodes(
-    law: SlopeLaw, log_r: np.ndarray, theta: np.ndarray, size: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return X on pieces, and probabilities, fit for an integrand in Ω - X: shape (points, all)."""
-    nodes, weights = legendre(size)
-    z0, log_x, steep, bend = preimages(law, log_r, CENTRED * theta)
+class _Centres(NamedTuple):
+    """z0 and δ of (1), and the ends of u, of shape (points, K)."""
+
+    z: np.ndarray
+    delta: np.ndarray
+    start: np.ndarray
+    stop: np.ndarray
+
+
+def _centres(law: SlopeLaw, log_r: np.ndarray, theta: np.ndarray) -> _Centres:
+    z, log_x, steep, bend = preimages(law, log_r, CENTRED * theta)
     apart = np.hypot(log_r[:, None] - log_x, theta[:, None])
     # steep·δ + bend·δ²/2 = apart
     delta = 2 * apart / (steep + np.sqrt(steep**2 + 2 * bend * apart) + 1e-300)
     delta = np.clip(delta, NARROWEST, WIDEST)
     low, high = law.ends
-    start, stop = -np.arcsinh((z0 - low) / delta), np.arcsinh((high - z0) / delta)
+    return _Centres(z, delta, -np.arcsinh((z - low) / delta), np.arcsinh((high - z) / delta))
+
+
+def _nodes(law: SlopeLaw, centres: _Centres, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return X on pieces, and probabilities, fit for an integrand in Ω - X: shape (points, all)."""
+    nodes, weights = legendre(size)
+    z0, delta, start, stop = centres
     grown = np.exp(start[..., None] + (stop - start)[..., None] * nodes)
     half = delta[..., None] / 2
     shrunk = half / grown
     grown *= half
+    low, high = law.ends
     z = np.clip(z0[..., None] + (grown - shrunk), low[:, None], high[:, None])
     masses = (grown + shrunk) * weights * (law.keep * (stop - start))[..., None]
     masses *= normal_density(z, 1.0)
-    return law.x(z).reshape(log_r.size, -1), masses.reshape(log_r.size, -1)
+    return law.x(z).reshape(len(z), -1), masses.reshape(len(z), -1)
 
 
 class Transforms(NamedTuple):
@@ -417,29 +431,44 @@ class Transforms(NamedTuple):
 
 
 def transforms(
-    law: SlopeLaw, log_r: np.ndarray, theta: np.ndarray, size: int = SIZE, angle: bool = False
+    law: SlopeLaw,
+    log_r: np.ndarray,
+    theta: np.ndarray,
+    part: float = 1.0,
+    angle: bool = False,
 ) -> Transforms:
-    """Return the transforms at Ω = exp(log_r + iθ), 0 <= θ <= π, by rules of a size.
+    """Return the transforms at Ω = exp(log_r + iθ), 0 <= θ <= π, by a `part` of the nodes.
 
     The angle is 0 unless asked for.
     """
-    width = law.places.size + len(law.z) * size
-    count = max(1, AT_ONCE // width)
-    parts = [
-        _transforms(law, log_r[i : i + count], theta[i : i + count], size, angle)
-        for i in range(0, log_r.size, count)
-    ]
-    return Transforms(*map(np.concatenate, zip(*parts, strict=True)))
+    if law.discrete:
+        values, masses = (
+            np.broadcast_to(v, (log_r.size, v.size)) for v in (law.places, law.masses)
+        )
+        return _transforms(values, masses, log_r, theta, angle)
+    centres = _centres(law, log_r, theta)
+    # The pole is at ±iπ/2, and the rule on an interval of this length: so many digits take
+    # so many nodes.
+    wanted = part * (FEWEST + A_UNIT * (centres.stop - centres.start).max(axis=1))
+    size = np.searchsorted(SIZES, wanted)
+    found = np.zeros((4, log_r.size), dtype=complex)
+    for kind in np.unique(size):
+        nodes = SIZES[min(kind, len(SIZES) - 1)]
+        where = np.flatnonzero(size == kind)
+        count = max(1, AT_ONCE // (len(law.z) * nodes))
+        for at in np.split(where, range(count, where.size, count)):
+            x, weights = _nodes(law, _Centres(*(v[at] for v in centres)), nodes)
+            shape = (at.size, law.places.size)
+            values = np.concatenate([np.broadcast_to(law.places, shape), x], axis=1)
+            masses = np.concatenate([np.broadcast_to(law.masses, shape), weights], axis=1)
+            found[:, at] = _transforms(values, masses, log_r[at], theta[at], angle)
+    return Transforms(*found[:3], found[3].real)
 
 
 def _transforms(
-    law: SlopeLaw, log_r: np.ndarray, theta: np.ndarray, size: int, angle: bool
+    values: np.ndarray, masses: np.ndarray, log_r: np.ndarray, theta: np.ndarray, angle: bool
 ) -> Transforms:
-    shape = (log_r.size, law.places.size)
-    values, masses = np.broadcast_to(law.places, shape), np.broadcast_to(law.masses, shape)
-    if not law.discrete:
-        x, weights = _nodes(law, log_r, theta, size)
-        values, masses = (np.concatenate(v, axis=1) for v in ((values, x), (masses, weights)))
+    """Return the transforms of values of X and their probabilities."""
     ratio = values * np.exp(-log_r)[:, None]
     sine, cosine = np.sin(theta)[:, None], np.cos(theta)[:, None]
     apart = np.square(1 - ratio) + ratio * (4 * np.square(np.sin(theta / 2)))[:, None]

@@ -37,7 +37,7 @@ from meanfield.table import Tabulated
 TOLERANCE = 1e-6
 # Logarithms of λ that differ by less are equal. Next to an atom is so far above it.
 SAME, BESIDE = 1e-13, 1e-10
-# What rounding does to masses.
+# By so much rounding may move a mass.
 ROUNDING = 1e-14
 # A stack may have so many unlike layers; a variance drifts if it changes by more than this.
 LONGEST_STACK = 64
@@ -273,7 +273,9 @@ class SpectralLaw:
     def cdf(self, x: np.ndarray) -> np.ndarray:
         """Return P(λ <= x)."""
         value = self.log_cdf(np.log(np.where(x <= 0, 1.0, x)))
-        return np.where(x > 0, value, np.where(x == 0, self.atoms.mass[0], np.where(np.isnan(x), x, 0.0)))
+        return np.where(
+            x > 0, value, np.where(x == 0, self.atoms.mass[0], np.where(np.isnan(x), x, 0.0))
+        )
 
     def quantile(self, p: np.ndarray) -> np.ndarray:
         """Return the least x with P(λ <= x) >= p; 0 if it is below the grid."""
@@ -281,9 +283,8 @@ class SpectralLaw:
 
     def log_quantile(self, p: np.ndarray) -> np.ndarray:
         """Return the logarithm of `quantile`: -inf where that is 0."""
-        # A probability may miss a step by rounding.
-        p = p - ROUNDING * (p < 1)
-        found = np.where(p <= self.atoms.mass[0] + self.below, -np.inf, np.nan)
+        nil = self.atoms.mass[0] + self.below
+        found = np.where(p <= nil + ROUNDING, -np.inf, np.nan)
         left = np.flatnonzero(np.isnan(found) & (p <= 1))
         found[left] = self._crossings(p[left]) + self.log_mean
         return found
@@ -299,7 +300,7 @@ class SpectralLaw:
         places, known = places[~np.isnan(known)], known[~np.isnan(known)]
         order = np.argsort(places, kind="stable")
         places, known = places[order], np.maximum.accumulate(known[order])
-        right = np.searchsorted(known, p)
+        right = np.minimum(np.searchsorted(known + ROUNDING, p), known.size - 1)
         left = np.maximum(right - 1, 0)
         root = places[right]
         open_ = np.flatnonzero(places[right] - places[left] > 2 * self._same)
@@ -308,7 +309,8 @@ class SpectralLaw:
             return 1 - self._above(x)[1] - p[open_[at]]
 
         low, high = places[left[open_]], places[right[open_]]
-        f_low, f_high = (known[side[open_]] - p[open_] for side in (left, right))
+        f_low = known[left[open_]] - p[open_]
+        f_high = np.maximum(known[right[open_]] - p[open_], 0.0)
         root[open_] = close_brackets(lack, low, high, f_low, f_high) + self._same
         return root
 
