@@ -42,8 +42,8 @@ from meanfield.sampled import Sampled
 REACH = 8.0
 # Nodes of rules on a piece; how many are wanted in any case, and for each unit of u; parts of these
 # for a coarser rule that checks it, and for the way to a solution.
-SIZES, FEWEST, A_UNIT = (16, 24, 32, 40, 48, 64, 80, 96, 128), 20.0, 5.2
-CHECK, ROUGH = 0.75, 0.5
+SIZES, FEWEST, A_UNIT = (16, 24, 32, 40, 48, 64, 80, 96, 128), 24.0, 5.4
+CHECK, ROUGH = 0.75, 0.35
 # A piece is tabulated at its ends and between, graded towards them by exp(-20).
 TABLE = np.concatenate([[0.0], 1 / (1 + np.exp(-np.linspace(-20.0, 20.0, 127))), [1.0]])
 # Pieces of the line keep off their ends by this part of them.

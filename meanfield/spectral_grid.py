@@ -87,6 +87,17 @@ def ends_of(stack: Stack, side: int) -> np.ndarray:
     return np.array([factor.law.span[side] for factor in stack.factors])
 
 
+def snapped(stack: Stack, atoms: Atoms, ends: np.ndarray) -> np.ndarray:
+    """Return ends of bands, or the atoms that they are as good as at.
+
+    Rounding keeps Ω away from an atom of X by what may matter n times over.
+    """
+    places = atoms.place[1:]
+    near = np.abs(ends[..., None] - places) < SNAP * stack.width
+    there = np.where(near, places, -np.inf).max(axis=-1, initial=-np.inf)
+    return np.where(near.any(axis=-1), there, ends)
+
+
 def outline_of(stack: Stack, atoms: Atoms) -> Outline:
     """Return the outline of the support."""
     faint = any(factor.law.faint > 0 for factor in stack.factors)
@@ -104,14 +115,8 @@ def outline_of(stack: Stack, atoms: Atoms) -> Outline:
         )
         gaps = np.zeros((0, 2))
 
-    def snapped(ends: np.ndarray) -> np.ndarray:
-        # Rounding keeps Ω away from an atom of X by what may matter n times over.
-        near = np.abs(ends[..., None] - atoms.place[1:]) < SNAP * stack.width
-        there = np.where(near, atoms.place[1:], -np.inf).max(axis=-1, initial=-np.inf)
-        return np.where(near.any(axis=-1), there, ends)
-
-    low = -np.inf if reaches_zero else float(snapped(np.array(below)))
-    return Outline(low, float(snapped(np.array(above))), snapped(gaps))
+    low = -np.inf if reaches_zero else float(snapped(stack, atoms, np.array(below)))
+    return Outline(low, float(snapped(stack, atoms, np.array(above))), snapped(stack, atoms, gaps))
 
 
 class Grid(NamedTuple):

@@ -30,7 +30,7 @@ from meanfield.layers import Dense, Layer, Repeat, Serial
 from meanfield.rootfind import close_brackets
 from meanfield.series import moments_of_product
 from meanfield.slope_law import ORDER, SlopeLaw, slope_law
-from meanfield.spectral_grid import Atoms, atoms_of, ends_of, on_grid, outline_of
+from meanfield.spectral_grid import Atoms, atoms_of, ends_of, on_grid, outline_of, snapped
 from meanfield.table import Tabulated
 
 # Mass and moments of the density must come out right to this.
@@ -190,7 +190,9 @@ def log_largest(tree: Any, leaves: tuple[float, ...]) -> float:
         return np.nan
     ends = ends_of(stack, 1)
     edge = ends[0] if stack.is_law else edge_of_stack(stack, ends, 1.0)
-    return (max(edge, atoms_of(stack)[0].place.max()) + log_mean) / 2
+    atoms, _ = atoms_of(stack)
+    top = np.append(atoms.place, snapped(stack, atoms, np.array(edge))).max()
+    return float(top + log_mean) / 2
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
