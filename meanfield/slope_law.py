@@ -53,8 +53,10 @@ APART = 1e-10
 # Points of a panel at which signs of φ' and φ'' are looked at. Values below the first part of the
 # largest one are rounding, and so is a φ'' that does not move φ' by the second over a panel.
 LOOKS, ROUNDING, STILL = 41, 1e-12, 1e-12
-# X is the same all over a piece, or on two pieces, if it varies by less than this part of E X; the
-# second where φ' is known from values of φ alone.
+# Points that make a stretch.
+RUN = 8
+# X is the same all over a piece, or on two pieces, if it varies by less than this part of itself;
+# the second where φ' is known from values of φ alone.
 FLAT, ROUGHLY_FLAT = 1e-12, 1e-9
 # X with a logarithm below this counts as 0: φ' is known to 1e-16 of its largest value. Logarithms
 # end at the second, within double precision.
@@ -96,7 +98,7 @@ class Slopes(NamedTuple):
         return value * (2 / (high - low)) ** order
 
     def turns(self) -> np.ndarray:
-        """Return the zeros of φ' and φ''."""
+        """Return the zeros of φ' and φ'', and where stretches begin and end on which φ'' is 0."""
         low, high = self.edges[:-1, None], self.edges[1:, None]
         # The ends of a panel belong to it.
         x = low + (high - low) * np.linspace(INSET, 1 - INSET, LOOKS)
@@ -109,7 +111,15 @@ class Slopes(NamedTuple):
             found.append(
                 sign_changes(lambda t, k=order: self.derivative(t, k), x.ravel(), seen, 0.0)
             )
-        return np.concatenate(found)
+        return np.concatenate([*found, _ends_of_runs(x.ravel(), seen == 0)])
+
+
+def _ends_of_runs(x: np.ndarray, flat: np.ndarray) -> np.ndarray:
+    """Return where long runs of points at which a function is flat begin and end."""
+    change = np.flatnonzero(np.diff(flat.astype(int), prepend=0, append=0))
+    begin, end = change[::2], change[1::2]
+    long = end - begin >= RUN
+    return x[np.concatenate([begin[long], end[long] - 1])]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -235,12 +245,19 @@ def slope_law(one: Sampled, q: float, keep: float) -> SlopeLaw:
     low, high, mass = (v[high > low] for v in (low, high, mass))
     z = _table(low, high)
     x = law.x(z)
-    flat = np.ptp(x, axis=1) <= (FLAT if one.slopes else ROUGHLY_FLAT)
-    values, masses = _merged(x[flat, TABLE.size // 2], keep * mass[flat])
-    nil = values <= np.exp(FAINTEST)
-    masses = np.append(1 - keep + masses[nil].sum(), masses[~nil])
-    law = replace(law, places=np.append(0.0, values[~nil]), masses=masses)
-    return _without_faint(_with_pieces(law, z[~flat]))
+    largest = x.max(axis=1)
+    flat = np.ptp(x, axis=1) <= (FLAT if one.slopes else ROUGHLY_FLAT) * largest
+    dim = largest <= math.exp(FAINT)
+    values, masses = _merged(largest[flat & ~dim], keep * mass[flat & ~dim])
+    faint = keep * mass[dim & (largest > 0)].sum()
+    zero_mass = 1 - keep + keep * mass[dim].sum()
+    law = replace(
+        law,
+        places=np.append(0.0, values),
+        masses=np.append(zero_mass, masses),
+        faint=float(faint),
+    )
+    return _without_faint(_with_pieces(law, z[~flat & ~dim]))
 
 
 def _edges(rough: np.ndarray, turns: np.ndarray) -> np.ndarray:
@@ -285,7 +302,7 @@ def _without_faint(law: SlopeLaw) -> SlopeLaw:
     ends = np.sort(np.stack([dim, law.z[:, -1]]), axis=0)
     bright = ends[1] > ends[0]
     masses = law.masses + np.append(lost, np.zeros(law.masses.size - 1))
-    law = replace(law, masses=masses, faint=float(lost))
+    law = replace(law, masses=masses, faint=float(law.faint + lost))
     return _with_pieces(law, _table(*ends[:, bright]))
 
 
