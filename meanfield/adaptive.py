@@ -6,23 +6,18 @@ On a band [a, b] the variable is t in (0, 1),
 
 in which a function that starts as √(x - a), or as one over it, is smooth. Bands are cut into
 cells. Fejér's second rule on a cell contains one of half its nodes; where the two differ most,
-cells are halved, a fixed number at a time so that shapes are static.
+cells are halved.
 """
 
+import dataclasses
 from collections.abc import Callable
-from dataclasses import replace
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from meanfield._struct import struct
-from meanfield.typing import Array
-
-# Nodes on a cell, cells that a band starts with, and how many are halved at a time.
-NODES, FIRST, HALVED = 15, 4, 2
-# Points at which a function is evaluated at a time.
-BATCH = 2 * HALVED * NODES
+# Nodes on a cell, and cells that a band starts with.
+NODES, FIRST = 15, 4
+# Cells are halved that are in doubt by at least this part of the largest doubt.
+DOUBTFUL = 0.1
 
 
 def _fejer(size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -48,85 +43,87 @@ def _lagrange(x: np.ndarray) -> np.ndarray:
 # From the nodes of a cell to those of its halves.
 TO_HALVES = np.stack([_lagrange(PLACES / 2), _lagrange((1 + PLACES) / 2)])
 
+Scale = Callable[[np.ndarray], np.ndarray]
 
-@struct
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class Cells:
-    """Cells with their nodes, of shape (N, NODES); some slots are free."""
+    """Cells with their nodes, of shape (N, NODES)."""
 
-    band: Array
-    begin: Array
-    end: Array
+    band: np.ndarray
+    """The bands that cells lie in, of shape (N, 2)."""
+    begin: np.ndarray
+    end: np.ndarray
     """Where a cell begins and ends in t."""
-    x: Array
-    weights: Array
-    values: Array
-    carried: Array
+    values: np.ndarray
+    carried: np.ndarray
     """What else is known at the nodes, of shape (N, NODES, C), or guessed; NaN if nothing is."""
-    doubt: Array
-    """What two rules disagree by: infinite before values are known, -1 for a free slot."""
-    used: Array
+    doubt: np.ndarray
+    """What two rules disagree by: infinite before values are known."""
 
     @classmethod
-    def of(cls, bands: Array, halvings: int, carried: int) -> "Cells":
-        """Return cells for (B, 2) bands, of which NaN-padded and empty ones are left out."""
-        first = FIRST * bands.shape[0]
-        size = first + HALVED * halvings
-        step = jnp.arange(size) % FIRST
-        band = jnp.minimum(jnp.arange(size) // FIRST, bands.shape[0] - 1)
-        live = (jnp.arange(size) < first) & (bands[band, 1] > bands[band, 0])
-        nowhere = jnp.zeros((size, NODES))
+    def of(cls, bands: np.ndarray, carried: int) -> "Cells":
+        """Return cells for (B, 2) bands, without values."""
+        step, count = np.tile(np.arange(FIRST), len(bands)), FIRST * len(bands)
         return cls(
-            band=band,
+            band=np.repeat(bands, FIRST, axis=0),
             begin=step / FIRST,
             end=(step + 1) / FIRST,
-            x=nowhere,
-            weights=nowhere,
-            values=nowhere,
-            carried=jnp.full((size, NODES, carried), jnp.nan),
-            doubt=jnp.where(live, jnp.inf, -1.0),
-            used=jnp.asarray(first),
+            values=np.zeros((count, NODES)),
+            carried=np.full((count, NODES, carried), np.nan),
+            doubt=np.full(count, np.inf),
         )
 
-    def integrals(self, scale: Callable[[Array], Array]) -> Array:
-        """Return the integrals of scale(x)·values; infinite before all values are known."""
-        sums = (scale(self.x) * self.weights * self.values).sum(axis=(-2, -1))
-        return jnp.where(jnp.isinf(self.doubt).any(), jnp.inf, sums)
+    @property
+    def _t(self) -> np.ndarray:
+        return self.begin[:, None] + (self.end - self.begin)[:, None] * PLACES
 
-    def worst(self) -> Array:
-        """Return the indices of the cells that are most in doubt."""
-        return jax.lax.top_k(self.doubt, HALVED)[1]
+    @property
+    def x(self) -> np.ndarray:
+        """The nodes."""
+        low, high = self.band[:, :1], self.band[:, 1:]
+        return low + (high - low) * np.square(np.sin(np.pi / 2 * self._t))
 
-    def halves(self, which: Array, bands: Array) -> "Cells":
-        """Return the two halves of cells, the first ones first, without values."""
+    @property
+    def weights(self) -> np.ndarray:
+        """The weights of the nodes."""
+        length = (self.band[:, 1] - self.band[:, 0]) * (self.end - self.begin)
+        return (length * np.pi / 2)[:, None] * np.sin(np.pi * self._t) * WEIGHTS
+
+    def integrals(self, scale: Scale) -> np.ndarray:
+        """Return the integrals of scale(x)·values, where `scale` has one more axis, the first."""
+        return (scale(self.x) * self.weights * self.values).sum(axis=(-2, -1))
+
+    def doubtful(self, most: int) -> np.ndarray:
+        """Return which cells are in doubt, at most so many of them."""
+        order = np.argsort(-self.doubt)[:most]
+        which = np.zeros(self.doubt.size, dtype=bool)
+        which[order] = self.doubt[order] >= DOUBTFUL * self.doubt.max(initial=0.0)
+        return which
+
+    def halves(self, which: np.ndarray) -> "Cells":
+        """Return the two halves of some cells, the first ones first, without values."""
         begin, end, band = self.begin[which], self.end[which], self.band[which]
         middle = (begin + end) / 2
-        begin, end = jnp.append(begin, middle), jnp.append(middle, end)
-        band = jnp.append(band, band)
-        length = bands[band, 1] - bands[band, 0]
-        t = begin[:, None] + (end - begin)[:, None] * PLACES
-        x = bands[band, :1] + length[:, None] * jnp.square(jnp.sin(np.pi / 2 * t))
-        rate = (length * (end - begin) * np.pi / 2)[:, None] * jnp.sin(np.pi * t)
-        doubt = jnp.append(self.doubt[which], self.doubt[which])
-        weights = jnp.where((doubt >= 0)[:, None], rate * WEIGHTS, 0.0)
-        carried = jnp.einsum("hij,cjk->hcik", TO_HALVES, self.carried[which])
-        carried = carried.reshape(-1, *carried.shape[2:])
-        return Cells(band, begin, end, x, weights, jnp.zeros_like(x), carried, doubt, self.used)
+        carried = np.einsum("hij,cjk->hcik", TO_HALVES, self.carried[which])
+        return Cells(
+            band=np.concatenate([band, band]),
+            begin=np.append(begin, middle),
+            end=np.append(middle, end),
+            values=np.zeros((2 * begin.size, NODES)),
+            carried=carried.reshape(-1, *carried.shape[2:]),
+            doubt=np.full(2 * begin.size, np.inf),
+        )
 
-    def judged(self, values: Array, carried: Array, scale: Callable[[Array], Array]) -> "Cells":
-        """Return the cells with values; what is in doubt are the integrals of scale(x)·values.
-
-        `scale` returns an array with one more axis, the first.
-        """
+    def judged(self, values: np.ndarray, carried: np.ndarray, scale: Scale) -> "Cells":
+        """Return the cells with values; what is in doubt are the integrals of scale(x)·values."""
         difference = self.weights * values * (1 - COARSE / WEIGHTS)
-        doubt = jnp.abs((scale(self.x) * difference).sum(axis=-1)).max(axis=0)
-        doubt = jnp.where(self.doubt >= 0, doubt, -1.0)
-        return replace(self, values=values, carried=carried, doubt=doubt)
+        doubt = np.abs((scale(self.x) * difference).sum(axis=-1)).max(axis=0)
+        return dataclasses.replace(self, values=values, carried=carried, doubt=doubt)
 
-    def replaced(self, which: Array, halves: "Cells") -> "Cells":
-        """Return the cells with those of `which` replaced by their halves."""
-        places = jnp.append(which, self.used + jnp.arange(HALVED))
-
-        def put(old: Array, new: Array) -> Array:
-            return old.at[places].set(new) if old.ndim else old + HALVED
-
-        return jax.tree.map(put, self, halves)
+    def replaced(self, which: np.ndarray, others: "Cells") -> "Cells":
+        """Return the cells with others in place of some."""
+        fields = (field.name for field in dataclasses.fields(self))
+        return Cells(
+            *(np.concatenate([getattr(self, f)[~which], getattr(others, f)]) for f in fields)
+        )

@@ -15,47 +15,43 @@ References
     18 (1987) 223-235.
 """
 
-import jax
-import jax.numpy as jnp
-
-from meanfield.typing import Array
+import numpy as np
 
 
-def moments_of_product(moments: Array, count: Array, gaussian: Array) -> Array:
+def moments_of_product(moments: np.ndarray, count: np.ndarray, gaussian: np.ndarray) -> np.ndarray:
     """Return the moments m_1 ... m_K of Π_j (W_j Wᵀ_j X_j)^count_j, free of one another.
 
     `moments` has shape (J, K): those of X_j, of mean 1. `gaussian` is 1 where W_j is a square
     Gaussian matrix, E WWᵀ = 1, and 0 where it is orthogonal.
     """
-    order = moments.shape[-1]
-    one_plus = jnp.zeros(order).at[:2].set(1.0)
-    log_one_plus = log_series(one_plus)
+    orders = range(1, moments.shape[-1] + 1)
+    log_one_plus = log_series(np.array([1.0, 1.0, *[0.0] * (len(orders) - 2)]))
     # 1/S = (z/y) / (1 + z) with y = 1/M⁻¹(z).
-    inverse = jax.vmap(_inverse)(moments)
-    logs = -jax.vmap(log_series)(inverse) + (gaussian - 1.0)[:, None] * log_one_plus
+    logs = np.stack([-log_series(_inverse(row)) for row in moments])
+    logs += (gaussian - 1.0)[:, None] * log_one_plus
     total = log_one_plus + (count[:, None] * logs).sum(axis=0)
-    return jnp.stack([exp_series(k * total)[k - 1] / k for k in range(1, order + 1)])
+    return np.array([exp_series(k * total)[k - 1] / k for k in orders])
 
 
-def _inverse(moments: Array) -> Array:
+def _inverse(moments: np.ndarray) -> np.ndarray:
     """Return y(z)/z where Σ μ_k y^k = z, μ_1 = 1, by Lagrange's inversion."""
     log_f = log_series(moments)
-    order = moments.shape[0]
-    return jnp.stack([exp_series(-k * log_f)[k - 1] / k for k in range(1, order + 1)])
+    return np.array([exp_series(-k * log_f)[k - 1] / k for k in range(1, moments.size + 1)])
 
 
-def log_series(a: Array) -> Array:
+def log_series(a: np.ndarray) -> np.ndarray:
     """Return the logarithm of a power series with constant term 1."""
-    log = [jnp.zeros(())]
-    for k in range(1, a.shape[0]):
-        inner = sum((j * log[j] * a[k - j] for j in range(1, k)), jnp.zeros(()))
-        log.append(a[k] - inner / k)
-    return jnp.stack(log)
+    log = np.zeros(a.size)
+    for k in range(1, a.size):
+        j = np.arange(1, k)
+        log[k] = a[k] - (j * log[j] * a[k - j]).sum() / k
+    return log
 
 
-def exp_series(a: Array) -> Array:
+def exp_series(a: np.ndarray) -> np.ndarray:
     """Return the exponential of a power series with constant term 0."""
-    exp = [jnp.ones(())]
-    for k in range(1, a.shape[0]):
-        exp.append(sum((j * a[j] * exp[k - j] for j in range(1, k + 1)), jnp.zeros(())) / k)
-    return jnp.stack(exp)
+    exp = np.ones(a.size)
+    for k in range(1, a.size):
+        j = np.arange(1, k + 1)
+        exp[k] = (j * a[j] * exp[k - j]).sum() / k
+    return exp

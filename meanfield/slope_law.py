@@ -11,8 +11,8 @@ probability asks for its moment transform and its logarithmic potential,
     M(Ω) = E X/(Ω - X),        E log(Ω - X),
 
 at Ω = r e^{iθ} above the real axis, often so close to it that the integrand nearly has a pole
-where X(z) = r. The line is therefore cut into pieces on which X is monotone (at the kinks of φ and
-where φ' or φ'' vanishes), and each piece is integrated in the variable u of
+where X(z) = r. The line is therefore cut into pieces on which X is monotone (at the rough points
+of φ and where φ' or φ'' vanishes), and each piece is integrated in the variable u of
 
     z = z0 + δ sinh u,                                                                 (1)
 
@@ -25,354 +25,489 @@ References
     element integrals, Int. J. Numer. Methods Eng. 62 (2005) 564-578.
 """
 
+import dataclasses
+import functools
+import math
 from dataclasses import replace
+from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.scipy.special import ndtr
 
-from meanfield._struct import static, struct
-from meanfield.activations.base import Activation, derivative
-from meanfield.activations.piecewise_linear import PiecewiseLinear
-from meanfield.gaussian import normal_density
-from meanfield.quadrature import panel
-from meanfield.typing import Array, ScalarLike
+from meanfield.line import density as normal_density
+from meanfield.panels import NODES, gauss, places, transform
+from meanfield.rootfind import sign_changes
+from meanfield.sampled import Sampled
 
 # What lies further out than this has probability 1e-15.
 REACH = 8.0
-# Nodes of the rule (1) on a piece, and of the coarser one that checks it.
-SIZE, CHECK_SIZE = 64, 48
-# A piece is tabulated at this many points, graded towards its ends by exp(-TABLE_GRADING).
-TABLE_SIZE, TABLE_GRADING = 129, 20.0
+# Nodes of rules on a piece; how many are wanted in any case, and for each unit of u; parts of these
+# for a coarser rule that checks it, and for the way to a solution.
+SIZES, FEWEST, A_UNIT = (16, 24, 32, 40, 48, 64, 80, 96, 128), 24.0, 5.4
+CHECK, ROUGH = 0.75, 0.35
+# A piece is tabulated at its ends and between, graded towards them by exp(-20).
+TABLE = np.concatenate([[0.0], 1 / (1 + np.exp(-np.linspace(-20.0, 20.0, 127))), [1.0]])
 # Pieces of the line keep off their ends by this part of them.
 INSET = 1e-14
-# Values of φ' and φ'' below this part of the largest one are rounding.
-ROUNDING = 1e-12
-# X is the same all over a piece, or on two pieces, if it varies by less than this part of E X.
-FLAT = 1e-12
+# Where X turns is known to this.
+APART = 1e-10
+# Points of a panel at which signs of φ' and φ'' are looked at. Values below the first part of the
+# largest one are rounding, and so is a φ'' that does not move φ' by the second over a panel.
+LOOKS, ROUNDING, STILL = 41, 1e-12, 1e-12
+# Points that make a stretch.
+RUN = 8
+# X is the same all over a piece, or on two pieces, if it varies by less than this part of itself;
+# the second where φ' is known from values of φ alone.
+FLAT, ROUGHLY_FLAT = 1e-12, 1e-9
 # X with a logarithm below this counts as 0: φ' is known to 1e-16 of its largest value. Logarithms
 # end at the second, within double precision.
 FAINT, FAINTEST = -40.0, -690.0
 # |M| from which on 1 + M is computed from it.
 LARGE = 2.0
-# Steps that find where X(z) = r in a cell of the table.
-STEPS = 9
+# Steps that find where X(z) = r in a cell of the table, to this part of θ.
+STEPS, CENTRED = 30, 0.1
 NARROWEST, WIDEST = 1e-13, 4.0
-# Bisections that find a zero of φ' or φ'' to rounding.
-BISECTIONS = 55
+# Moments of X up to this order.
+ORDER = 8
+# Nodes in hand at a time.
+AT_ONCE = 2**17
 
 
-@struct
+class Slopes(NamedTuple):
+    """φ' as Legendre series on panels, from which its derivatives come."""
+
+    edges: np.ndarray
+    series: np.ndarray
+
+    @classmethod
+    def of(cls, one: Sampled, reach: float) -> "Slopes":
+        """Return φ' at least from -reach to reach, or as far as φ goes."""
+        one.upto(reach)
+        edges = one.edges
+        seen = (edges[1:] > -reach) & (edges[:-1] < reach)
+        edges = edges[np.append(seen, False) | np.append(False, seen)]
+        x = places(edges[:-1], edges[1:])
+        return cls(edges, one.values(x.ravel())[1].reshape(x.shape) @ transform().T)
+
+    def derivative(self, x: np.ndarray, order: int) -> np.ndarray:
+        """Return the derivative of φ' at x of an order."""
+        row = np.clip(np.searchsorted(self.edges, x, side="right") - 1, 0, self.edges.size - 2)
+        low, high = self.edges[row], self.edges[row + 1]
+        turns = np.polynomial.legendre.legder(np.eye(NODES), order)
+        basis = np.polynomial.legendre.legvander((2 * x - low - high) / (high - low), NODES - 1)
+        value = np.einsum("...k,...k->...", self.series[row], basis[..., : len(turns)] @ turns)
+        return value * (2 / (high - low)) ** order
+
+    def turns(self) -> np.ndarray:
+        """Return the zeros of φ' and φ'', and where stretches begin and end on which φ'' is 0."""
+        low, high = self.edges[:-1, None], self.edges[1:, None]
+        # The ends of a panel belong to it.
+        x = low + (high - low) * np.linspace(INSET, 1 - INSET, LOOKS)
+        slope, curvature = self.derivative(x, 0), self.derivative(x, 1)
+        still = STILL * np.abs(slope).max(axis=1, keepdims=True) / (high - low)
+        found = []
+        for order, values, rounding in ((0, slope, 0.0), (1, curvature, still)):
+            visible = np.maximum(ROUNDING * np.abs(values).max(), rounding)
+            seen = np.where(np.abs(values) > visible, values, 0.0).ravel()
+            found.append(
+                sign_changes(lambda t, k=order: self.derivative(t, k), x.ravel(), seen, 0.0)
+            )
+        return np.concatenate([*found, _ends_of_runs(x.ravel(), seen == 0)])
+
+
+def _ends_of_runs(x: np.ndarray, flat: np.ndarray) -> np.ndarray:
+    """Return where long runs of points at which a function is flat begin and end."""
+    change = np.flatnonzero(np.diff(flat.astype(int), prepend=0, append=0))
+    begin, end = change[::2], change[1::2]
+    long = end - begin >= RUN
+    return x[np.concatenate([begin[long], end[long] - 1])]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class SlopeLaw:
     """The law of X: atoms, and K pieces of the line on which X is monotone and not constant."""
 
-    phi: Activation
-    q: Array
-    scale: Array
+    one: Sampled
+    slopes: Slopes
+    q: float
+    scale: float
     """p E φ'²: what φ'² is divided by."""
-    keep: Array
-    values: Array
-    """The places of the atoms, not all different."""
-    masses: Array
-    ends: Array
-    """Where pieces begin and end, of shape (K, 2)."""
-    live: Array
-    """1 for a piece that counts, 0 for one that is constant or empty."""
-    z: Array
-    """Points on the pieces, in the order of ascending X; shape (K, TABLE_SIZE)."""
-    log_x: Array
+    keep: float
+    places: np.ndarray
+    """The places of the atoms, ascending; the first is 0."""
+    masses: np.ndarray
+    z: np.ndarray
+    """Points on the pieces, in the order of ascending X; shape (K, TABLE.size)."""
+    log_x: np.ndarray
     """log X there."""
-    faint: Array
-    """P(0 < X < exp(FAINT)), in the mass of the last atom, which is at 0."""
-    resolved: Array
-    discrete: bool = static()
+    faint: float
+    """P(0 < X < exp(FAINT)), in the mass of the atom at 0."""
+    mean: float
+    """E φ'²."""
 
     @property
-    def zero_mass(self) -> Array:
+    def resolved(self) -> bool:
+        """Whether E φ'² is known, finite and not 0."""
+        return math.isfinite(self.mean) and self.mean > 0
+
+    @property
+    def zero_mass(self) -> float:
         """P(X = 0)."""
-        return jnp.where(self.values == 0, self.masses, 0.0).sum() - self.faint
+        return float(self.masses[0] - self.faint)
 
     @property
-    def heaviest(self) -> tuple[Array, Array]:
-        """The place and mass of the heaviest atom that is not at 0."""
-        same = jnp.abs(self.values[:, None] - self.values) <= FLAT * self.values
-        together = jnp.where(same, self.masses, 0.0).sum(axis=1)
-        together = jnp.where(self.values > 0, together, 0.0)
-        best = together.argmax()
-        return self.values[best], together[best]
+    def discrete(self) -> bool:
+        """Whether there are atoms alone."""
+        return not len(self.z)
 
     @property
-    def ranges(self) -> tuple[Array, Array]:
-        """The intervals of log X that make up the support; empty ones are (inf, -inf)."""
-        atoms = jnp.where((self.masses > 0) & (self.values > 0), self.values, jnp.nan)
-        low = jnp.concatenate([jnp.log(atoms), self.log_x[:, 0]])
-        high = jnp.concatenate([jnp.log(atoms), self.log_x[:, -1]])
-        counts = ~jnp.isnan(low) & jnp.concatenate([atoms > 0, self.live > 0])
-        return jnp.where(counts, low, jnp.inf), jnp.where(counts, high, -jnp.inf)
+    def heaviest(self) -> tuple[float, float]:
+        """The place and mass of the heaviest atom that is not at 0; 1 and 0 if there is none."""
+        if self.places.size == 1:
+            return 1.0, 0.0
+        best = 1 + self.masses[1:].argmax()
+        return float(self.places[best]), float(self.masses[best])
+
+    @functools.cached_property
+    def ranges(self) -> np.ndarray:
+        """The intervals of log X that make up the support, ascending; shape (parts, 2)."""
+        atoms = np.log(self.places[1:])
+        low, high = (np.concatenate([atoms, self.log_x[:, end]]) for end in (0, -1))
+        return np.stack([low, high], axis=1)[np.argsort(low, kind="stable")]
 
     @property
-    def span(self) -> tuple[Array, Array]:
+    def span(self) -> tuple[float, float]:
         """The ends of the support of log X, without an atom at 0."""
-        low, high = self.ranges
-        return low.min(), high.max()
+        low, high = self.ranges.T
+        return float(low.min(initial=np.inf)), float(high.max(initial=-np.inf))
 
-    def x(self, z: Array) -> Array:
+    @functools.cached_property
+    def ends(self) -> tuple[np.ndarray, np.ndarray]:
+        """Where pieces begin and end on the line."""
+        return self.z.min(axis=1), self.z.max(axis=1)
+
+    @functools.cached_property
+    def steepness(self) -> tuple[np.ndarray, np.ndarray]:
+        """|d log X/dz| and |d² log X/dz²| at the points on the pieces."""
+        x = math.sqrt(self.q) * self.z
+        slope, first, second = (self.slopes.derivative(x, order) for order in range(3))
+        slope = np.where(slope == 0, 1e-300, slope)
+        first, second = math.sqrt(self.q) * first / slope, self.q * second / slope
+        return np.abs(2 * first), np.abs(2 * (second - first**2))
+
+    def steepness_at(self, z: np.ndarray) -> np.ndarray:
+        """Return |d log X/dz| at z."""
+        x = math.sqrt(self.q) * z.ravel()
+        first = self.one.curvature_at(x) / self.one.values(x)[1]
+        return np.abs(2 * math.sqrt(self.q) * first).reshape(z.shape)
+
+    @functools.cached_property
+    def powers(self) -> np.ndarray:
+        """E X^k, k = 1 ... 8."""
+        orders = np.arange(1, ORDER + 1)
+        if self.discrete:
+            return (self.masses[:, None] * self.places[:, None] ** orders).sum(axis=0)
+        q = np.array([self.q])
+        moments = np.array([float(self.one.slope_moment(q, 2 * int(k))[0]) for k in orders])
+        return self.keep * moments / self.scale**orders
+
+    def x(self, z: np.ndarray) -> np.ndarray:
         """Return X at z, of a unit that is kept."""
-        return jnp.square(self.phi.slope(jnp.sqrt(self.q) * z)) / self.scale
+        with np.errstate(all="ignore"):
+            slope = self.one.values(math.sqrt(self.q) * z.ravel())[1].reshape(z.shape)
+            return np.square(slope) / self.scale
 
 
-def turning_points(phi: Activation, q: ScalarLike) -> Array:
-    """Return how many zeros φ' and φ'' have between the cuts, within reach of variance q."""
-    return _turns(phi, jnp.asarray(q, dtype=float), _cuts(phi, q))[2].sum()
+def probability(z: np.ndarray) -> np.ndarray:
+    """Return P(Z <= z) of a standard Gaussian Z."""
+    found = np.array([math.erfc(-x * math.sqrt(0.5)) / 2 for x in np.ravel(z)], dtype=float)
+    return found.reshape(np.shape(z))
 
 
-def slope_law(phi: Activation, q: ScalarLike, keep: ScalarLike, turns: int) -> SlopeLaw:
-    """Return the law of X for a scalar q > 0.
+@functools.lru_cache(maxsize=256)
+def slope_law(one: Sampled, q: float, keep: float) -> SlopeLaw:
+    """Return the law of X for a variance q > 0.
 
-    `turns` is how many zeros of φ' and φ'' there is room for; if there are more, or if E φ'² is
-    not resolved, the law is not `resolved`.
+    Where E φ'² is not resolved, infinite or 0, the law is not `resolved`.
     """
-    q, keep = jnp.asarray(q, dtype=float), jnp.asarray(keep, dtype=float)
-    scale = keep * phi.slope_moment(q, 2)
-    resolved = jnp.isfinite(scale) & (scale > 0)
-    safe = jnp.where(resolved, scale, 1.0)
-    cuts = _cuts(phi, q)
-    if isinstance(phi, PiecewiseLinear):
-        middle = (cuts[1:] + cuts[:-1]) / 2
-        values = jnp.square(phi.slope(jnp.sqrt(q) * middle)) / safe
-        masses = ndtr(cuts[1:]) - ndtr(cuts[:-1])
-        empty, table = jnp.zeros((0, 2)), jnp.zeros((0, TABLE_SIZE))
-        law = (empty, empty[:, 0], table, table)
-    else:
-        z_grid, which, where = _turns(phi, q, cuts)
-        extra = _find_turns(phi, q, z_grid, where, turns, which)
-        resolved = resolved & (where.sum() <= turns)
-        edges = jnp.sort(jnp.concatenate([cuts, extra]))
-        # At a cut φ' may jump: pieces end a rounding error before it.
-        inset = INSET * jnp.abs(edges) + 1e-30
-        ends = jnp.stack([edges[:-1] + inset[:-1], edges[1:] - inset[1:]], axis=-1)
-        z, x = _table(phi, q, safe, ends)
-        live = (ends[:, 1] > ends[:, 0]) & (x.max(axis=1) - x.min(axis=1) > FLAT)
-        values = x[:, TABLE_SIZE // 2]
-        masses = jnp.where(live, 0.0, ndtr(edges[1:]) - ndtr(edges[:-1]))
-        law = (ends, live.astype(float), z, _log(x))
-    values = jnp.append(jnp.where(masses > 0, values, 0.0), 0.0)
-    masses = jnp.append(keep * masses, 1 - keep)
-    discrete = isinstance(phi, PiecewiseLinear)
-    whole = SlopeLaw(phi, q, safe, keep, values, masses, *law, jnp.zeros(()), resolved, discrete)
-    return whole if discrete else _without_faint(whole)
+    mean = float(one.slope_moment(np.array([q]), 2)[0])
+    slopes = Slopes.of(one, REACH * math.sqrt(q))
+    nothing = np.zeros((0, TABLE.size))
+    zero, sure = np.zeros(1), np.ones(1)
+    law = SlopeLaw(one, slopes, q, keep * mean, keep, zero, sure, nothing, nothing, 0.0, mean)
+    if not law.resolved:
+        return law
+    edges = _edges(one.rough.at / math.sqrt(q), slopes.turns() / math.sqrt(q))
+    # What is beyond the outermost ones belongs to them.
+    mass = np.diff(probability(np.concatenate([[-np.inf], edges[1:-1], [np.inf]])))
+    # At a rough point φ' may jump: pieces end a rounding error before it.
+    inset = INSET * np.abs(edges) + 1e-30
+    low, high = edges[:-1] + inset[:-1], edges[1:] - inset[1:]
+    low, high, mass = (v[high > low] for v in (low, high, mass))
+    z = _table(low, high)
+    x = law.x(z)
+    largest = x.max(axis=1)
+    flat = np.ptp(x, axis=1) <= (FLAT if one.slopes else ROUGHLY_FLAT) * largest
+    dim = largest <= math.exp(FAINT)
+    values, masses = _merged(largest[flat & ~dim], keep * mass[flat & ~dim])
+    faint = keep * mass[dim & (largest > 0)].sum()
+    zero_mass = 1 - keep + keep * mass[dim].sum()
+    law = replace(
+        law,
+        places=np.append(0.0, values),
+        masses=np.append(zero_mass, masses),
+        faint=float(faint),
+    )
+    return _without_faint(_with_pieces(law, z[~flat & ~dim]))
 
 
-def _table(phi: Activation, q: Array, scale: Array, ends: Array) -> tuple[Array, Array]:
-    """Return points z on pieces and X there, in the order of ascending X."""
-    nodes = panel(TABLE_GRADING, TABLE_SIZE).nodes[:TABLE_SIZE]
-    z = ends[:, :1] + (ends[:, 1:] - ends[:, :1]) * nodes
-    z = jnp.clip(z, ends[:, :1], ends[:, 1:])
-    x = jnp.square(phi.slope(jnp.sqrt(q) * z)) / scale
+def _edges(rough: np.ndarray, turns: np.ndarray) -> np.ndarray:
+    """Return where the line is cut; a turn next to another cut is that cut."""
+    fixed = np.unique(np.concatenate([[-REACH, 0.0, REACH], rough[np.abs(rough) < REACH]]))
+    turns = np.sort(turns[np.abs(turns) < REACH])
+    turns = turns[np.diff(turns, prepend=-np.inf) > APART]
+    turns = turns[np.abs(turns[:, None] - fixed).min(axis=1, initial=np.inf) > APART]
+    return np.union1d(fixed, turns)
+
+
+def _table(low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Return points on pieces, graded towards their ends."""
+    z = low[:, None] + (high - low)[:, None] * TABLE
+    return np.clip(z, low[:, None], high[:, None])
+
+
+def _merged(values: np.ndarray, masses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return different values, ascending, and the masses of all that are equal to each."""
+    order = np.argsort(values, kind="stable")
+    values, masses = values[order], masses[order]
+    first = np.flatnonzero(np.diff(values, prepend=-np.inf) > FLAT * values)
+    return values[first], np.add.reduceat(masses, first) if first.size else masses
+
+
+def _with_pieces(law: SlopeLaw, z: np.ndarray) -> SlopeLaw:
+    """Return the law with points on pieces, and log X there, in the order of ascending X."""
+    x = law.x(z)
     falls = (x[:, 0] > x[:, -1])[:, None]
-    z, x = (jnp.where(falls, v[:, ::-1], v) for v in (z, x))
-    return z, x
-
-
-def _log(x: Array) -> Array:
-    """Return logarithms of X on pieces, ascending."""
-    return jax.lax.cummax(jnp.log(jnp.maximum(x, np.exp(FAINTEST))), axis=1)
+    z, x = (np.where(falls, v[:, ::-1], v) for v in (z, x))
+    log_x = np.maximum.accumulate(np.log(np.maximum(x, np.exp(FAINTEST))), axis=1)
+    return replace(law, z=z, log_x=log_x)
 
 
 def _without_faint(law: SlopeLaw) -> SlopeLaw:
     """Return the law with X below exp(FAINT) taken for 0."""
-    dim = preimages(law, jnp.asarray(FAINT))
-    cut = (law.log_x[:, 0] < FAINT) & (law.live > 0)
-    lost = law.keep * jnp.where(cut, jnp.abs(ndtr(dim) - ndtr(law.z[:, 0])), 0.0).sum()
-    rises = law.z[:, 0] < law.z[:, -1]
-    low = jnp.where(cut & rises, dim, law.ends[:, 0])
-    high = jnp.where(cut & ~rises, dim, law.ends[:, 1])
-    ends = jnp.stack([low, high], axis=-1)
-    z, x = _table(law.phi, law.q, law.scale, ends)
-    live = jnp.where(high > low, law.live, 0.0)
-    masses = law.masses.at[-1].add(lost)
-    return replace(law, masses=masses, ends=ends, live=live, z=z, log_x=_log(x), faint=lost)
+    cut = law.log_x[:, 0] < FAINT
+    if not cut.any():
+        return law
+    dim = np.where(cut, preimages(law, np.array([FAINT]), np.zeros(1)).z[0], law.z[:, 0])
+    lost = law.keep * np.abs(probability(dim) - probability(law.z[:, 0])).sum()
+    ends = np.sort(np.stack([dim, law.z[:, -1]]), axis=0)
+    bright = ends[1] > ends[0]
+    masses = law.masses + np.append(lost, np.zeros(law.masses.size - 1))
+    law = replace(law, masses=masses, faint=float(law.faint + lost))
+    return _with_pieces(law, _table(*ends[:, bright]))
 
 
-def _cuts(phi: Activation, q: ScalarLike) -> Array:
-    """Return where z is cut whatever X does there, from -REACH to REACH."""
-    root = jnp.sqrt(jnp.asarray(q, dtype=float))
-    places = [jnp.asarray(c / root) for c in phi.cuts()]
-    if not isinstance(phi, PiecewiseLinear):
-        places.append(jnp.zeros(()))
-    ends = [jnp.full((), -REACH), *places, jnp.full((), REACH)]
-    return jnp.sort(jnp.clip(jnp.stack(ends), -REACH, REACH))
+@functools.cache
+def legendre(size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the nodes and weights of Gauss and Legendre on (0, 1)."""
+    nodes, weights = gauss(size)
+    return (nodes + 1) / 2, weights / 2
 
 
-def _turns(phi: Activation, q: Array, cuts: Array) -> tuple[Array, Array, Array]:
-    """Return a grid, φ' and φ'' on it, and the cells in which either changes its sign.
-
-    The arrays are of shapes (pieces, nodes), (2, pieces, nodes) and (2, pieces, nodes - 2): a cell
-    is two steps wide, so that a zero at its middle node is not missed.
-    """
-    root = jnp.sqrt(q)
-    rule = panel(jnp.log(jnp.maximum(1.0, 2 * REACH * root)), TABLE_SIZE)
-    z = cuts[:-1, None] + jnp.diff(cuts)[:, None] * rule.nodes[1 : TABLE_SIZE - 1]
-    values = jnp.stack([phi.slope(root * z), phi.curvature(root * z)])
-    size = jnp.abs(values).max(axis=(1, 2), keepdims=True)
-    signs = jnp.where(jnp.abs(values) > ROUNDING * size, jnp.sign(values), 0.0)
-    first, middle, last = signs[..., :-2], signs[..., 1:-1], signs[..., 2:]
-    wide = (z[:, 2:] - z[:, :-2]) > ROUNDING
-    return z, values, wide & ((first * middle < 0) | ((middle == 0) & (first * last < 0)))
-
-
-def _find_turns(
-    phi: Activation, q: Array, z: Array, cells: Array, turns: int, values: Array
-) -> Array:
-    """Return the zeros of φ' and φ'' in the marked cells; REACH where there are fewer."""
-    which, piece, node = jnp.nonzero(cells, size=turns, fill_value=-1)
-    low, high = z[piece, node], z[piece, node + 2]
-    sign = jnp.sign(values[which, piece, node])
-
-    def value(at: Array) -> Array:
-        u = jnp.sqrt(q) * at
-        return jnp.where(which == 0, phi.slope(u), phi.curvature(u))
-
-    def halve(_: int, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
-        low, high = bracket
-        middle = (low + high) / 2
-        before = value(middle) * sign > 0
-        return jnp.where(before, middle, low), jnp.where(before, high, middle)
-
-    low, high = jax.lax.fori_loop(0, BISECTIONS, halve, (low, high))
-    return jnp.where(which < 0, REACH, (low + high) / 2)
+def _hermite(
+    x: np.ndarray,
+    x0: np.ndarray,
+    x1: np.ndarray,
+    y0: np.ndarray,
+    y1: np.ndarray,
+    slope0: np.ndarray,
+    slope1: np.ndarray,
+) -> np.ndarray:
+    """Return the cubic through two points, with slopes of these sizes, at x; linear if it fails."""
+    step = x1 - x0
+    t = (x - x0) / step
+    rise = np.sign(y1 - y0) * step
+    linear = y0 + t * (y1 - y0)
+    cubic = linear + t * (1 - t) * (
+        (1 - t) * (rise * slope0 - (y1 - y0)) - t * (rise * slope1 - (y1 - y0))
+    )
+    inside = np.abs(cubic - (y0 + y1) / 2) < np.abs(y1 - y0) / 2
+    return np.where(inside, cubic, linear)
 
 
-def _legendre(size: int) -> np.ndarray:
-    nodes, weights = np.polynomial.legendre.leggauss(size)
-    return np.pad(np.stack([(nodes + 1) / 2, weights / 2]), ((0, 0), (0, SIZE - size)))
+class Preimages(NamedTuple):
+    """Where X(z) = r on every piece, or the end that comes closest; shapes (points, K)."""
+
+    z: np.ndarray
+    log_x: np.ndarray
+    steep: np.ndarray
+    """|d log X/dz| and |d² log X/dz²|, from the table."""
+    bend: np.ndarray
 
 
-# Nodes and weights on (0, 1): a rule, and a coarser one of the same shape that checks it.
-RULE, CHECK_RULE = _legendre(SIZE), _legendre(CHECK_SIZE)
+def preimages(law: SlopeLaw, log_r: np.ndarray, tolerance: np.ndarray) -> Preimages:
+    """Return where log X(z) = log r, which may be missed by so much."""
+    below = np.stack([np.searchsorted(row, log_r) for row in law.log_x], axis=1)
+    index = np.clip(below - 1, 0, TABLE.size - 2)
+    piece = np.arange(len(law.z))
+    low, high = (law.z[piece, index + i] for i in (0, 1))
+    log_low, log_high = (law.log_x[piece, index + i] for i in (0, 1))
+    root = np.where(below == 0, low, high)
+    log_root = np.where(below == 0, log_low, log_high)
+    point, where = np.nonzero((below > 0) & (below < TABLE.size))
+    target, near = log_r[point], tolerance[point] / 2
 
-
-def preimages(law: SlopeLaw, log_r: Array) -> Array:
-    """Return where X(z) = r on every piece, or the end that comes closest; shape (K,)."""
-    below = (law.log_x < log_r).sum(axis=1)
-    index = jnp.clip(below - 1, 0, TABLE_SIZE - 2)[:, None]
-    a, b = (jnp.take_along_axis(law.z, index + i, axis=1)[:, 0] for i in (0, 1))
-    r_inverse = jnp.exp(-log_r)
-
-    def height(z: Array) -> Array:
+    def height(log_x: np.ndarray, target: np.ndarray) -> np.ndarray:
         # Of one sign with X - r, close to linear, and finite where X vanishes.
-        return jnp.log1p(law.x(z) * r_inverse) - np.log(2.0)
+        return np.log1p(np.exp(log_x - target)) - math.log(2.0)
 
-    def step(_: int, state: tuple[Array, ...]) -> tuple[Array, ...]:
-        a, b, fa, fb = state
-        gap = fb - fa
-        c = b - fb * (b - a) / jnp.where(gap == 0, 1.0, gap)
-        fc = height(c)
-        # The end that is kept twice counts half: Illinois.
-        crosses = (fc < 0) != (fb < 0)
-        return jnp.where(crosses, b, a), c, jnp.where(crosses, fb, fa / 2), fc
-
-    _, root, _, _ = jax.lax.fori_loop(0, STEPS, step, (a, b, height(a), height(b)))
-    root = jnp.clip(root, jnp.minimum(a, b), jnp.maximum(a, b))
-    root = jnp.where(below == 0, law.z[:, 0], root)
-    return jnp.where(below == TABLE_SIZE, law.z[:, -1], root)
-
-
-def log_slopes(law: SlopeLaw, z: Array) -> tuple[Array, Array]:
-    """Return |d log X/dz| and |d² log X/dz²|."""
-    root = jnp.sqrt(law.q)
-    slope = law.phi.slope(root * z)
-    slope = jnp.where(slope == 0, 1e-300, slope)
-    first = root * law.phi.curvature(root * z) / slope
-    second = law.q * derivative(law.phi.curvature)(root * z) / slope
-    return jnp.abs(2 * first), jnp.abs(2 * (second - first**2))
-
-
-def _nodes(
-    law: SlopeLaw, log_r: Array, theta: Array, rule: Array | np.ndarray
-) -> tuple[Array, Array]:
-    """Return values of X and their probabilities, fit for an integrand in Ω - X."""
-    if law.discrete:
-        return law.values, law.masses
-    nodes, weights = rule
-    z0 = preimages(law, log_r)
-    first, second = log_slopes(law, z0)
-    log_x = jnp.log(jnp.maximum(law.x(z0), np.exp(FAINTEST)))
-    apart = jnp.hypot(log_r - log_x, theta)
-    # |first| δ + |second| δ²/2 = apart
-    delta = 2 * apart / (first + jnp.sqrt(first**2 + 2 * second * apart) + 1e-300)
-    delta = jnp.clip(delta, NARROWEST, WIDEST)
-    low, high = law.ends[:, 0], law.ends[:, 1]
-    start, stop = -jnp.arcsinh((z0 - low) / delta), jnp.arcsinh((high - z0) / delta)
-    u = start[:, None] + (stop - start)[:, None] * nodes
-    grown = jnp.exp(u)
-    shrunk = 1 / grown
-    z = z0[:, None] + delta[:, None] * (grown - shrunk) / 2
-    z = jnp.clip(z, low[:, None], high[:, None])
-    width = law.live * law.keep * delta * (stop - start)
-    masses = width[:, None] * weights * (grown + shrunk) / 2 * normal_density(z)
-    values = jnp.concatenate([law.values, law.x(z).ravel()])
-    return values, jnp.concatenate([law.masses, masses.ravel()])
+    a, b = low[point, where], high[point, where]
+    f_a, f_b = (height(v[point, where], target) for v in (log_low, log_high))
+    with np.errstate(all="ignore"):
+        guess = _hermite(
+            target,
+            *(v[point, where] for v in (log_low, log_high, low, high)),
+            *(1 / law.steepness[0][where, index[point, where] + i] for i in (0, 1)),
+        )
+        for _ in range(STEPS):
+            if not point.size:
+                break
+            gap = f_b - f_a
+            c = np.where(gap == 0, b, b - f_b * (b - a) / gap) if guess is None else guess
+            guess = None
+            log_c = np.log(np.maximum(law.x(c), math.exp(FAINTEST)))
+            f_c = height(log_c, target)
+            root[point, where], log_root[point, where] = c, log_c
+            # The end that is kept twice counts half: Illinois.
+            crosses = (f_c < 0) != (f_b < 0)
+            a, f_a = np.where(crosses, b, a), np.where(crosses, f_b, f_a / 2)
+            going = (np.abs(f_c) > near) & (c != b) & (f_c != 0)
+            b, f_b = c, f_c
+            point, where, target, near, a, b, f_a, f_b = (
+                v[going] for v in (point, where, target, near, a, b, f_a, f_b)
+            )
+    at = np.clip((root - low) / np.where(high == low, 1.0, high - low), 0.0, 1.0)
+    steep, bend = (
+        v[piece, index] + at * (v[piece, index + 1] - v[piece, index]) for v in law.steepness
+    )
+    return Preimages(root, log_root, steep, bend)
 
 
-@struct
-class Transforms:
+class _Centres(NamedTuple):
+    """z0 and δ of (1), and the ends of u, of shape (points, K)."""
+
+    z: np.ndarray
+    delta: np.ndarray
+    start: np.ndarray
+    stop: np.ndarray
+
+
+def _centres(law: SlopeLaw, log_r: np.ndarray, theta: np.ndarray) -> _Centres:
+    z, log_x, steep, bend = preimages(law, log_r, CENTRED * theta)
+    apart = np.hypot(log_r[:, None] - log_x, theta[:, None])
+    # steep·δ + bend·δ²/2 = apart
+    delta = 2 * apart / (steep + np.sqrt(steep**2 + 2 * bend * apart) + 1e-300)
+    delta = np.clip(delta, NARROWEST, WIDEST)
+    low, high = law.ends
+    return _Centres(z, delta, -np.arcsinh((z - low) / delta), np.arcsinh((high - z) / delta))
+
+
+def _nodes(law: SlopeLaw, centres: _Centres, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return X on pieces, and probabilities, fit for an integrand in Ω - X: shape (points, all)."""
+    nodes, weights = legendre(size)
+    z0, delta, start, stop = centres
+    grown = np.exp(start[..., None] + (stop - start)[..., None] * nodes)
+    half = delta[..., None] / 2
+    shrunk = half / grown
+    grown *= half
+    low, high = law.ends
+    z = np.clip(z0[..., None] + (grown - shrunk), low[:, None], high[:, None])
+    masses = (grown + shrunk) * weights * (law.keep * (stop - start))[..., None]
+    masses *= normal_density(z, 1.0)
+    return law.x(z).reshape(len(z), -1), masses.reshape(len(z), -1)
+
+
+class Transforms(NamedTuple):
     """M = E X/(Ω - X) and what goes with it; complex, but for the angle."""
 
-    m: Array
-    one_plus_m: Array
-    log_slope: Array
+    m: np.ndarray
+    one_plus_m: np.ndarray
+    log_slope: np.ndarray
     """d/dlog Ω of log(M/(1 + M))."""
-    angle: Array
+    angle: np.ndarray
     """E arg(Ω - X)."""
 
     @property
-    def log_ratio(self) -> Array:
+    def log_ratio(self) -> np.ndarray:
         """log(M/(1 + M)), continuous above the real axis, where both arguments are in [-π, 0]."""
         apart = log_below(self.m) - log_below(self.one_plus_m)
         # Where X varies little, M is large, and 1/M is what counts.
-        large = jnp.abs(self.m) > LARGE
-        w = 1 / jnp.where(large, self.m, LARGE)
-        size = jnp.log1p(2 * w.real + w.real**2 + w.imag**2) / 2
-        return jnp.where(large, -size - 1j * jnp.arctan2(w.imag, 1 + w.real), apart)
+        large = np.abs(self.m) > LARGE
+        w = 1 / np.where(large, self.m, LARGE)
+        size = np.log1p(2 * w.real + w.real**2 + w.imag**2) / 2
+        return np.where(large, -size - 1j * np.arctan2(w.imag, 1 + w.real), apart)
 
 
 def transforms(
     law: SlopeLaw,
-    log_r: Array,
-    theta: Array,
-    rule: Array | np.ndarray = RULE,
-    angle: Array | bool = False,
+    log_r: np.ndarray,
+    theta: np.ndarray,
+    part: float = 1.0,
+    angle: bool = False,
 ) -> Transforms:
-    """Return the transforms at Ω = exp(log_r + iθ), 0 <= θ <= π, by `RULE` or `CHECK_RULE`.
+    """Return the transforms at Ω = exp(log_r + iθ), 0 <= θ <= π, by a `part` of the nodes.
 
-    The angle costs as much as the rest: it is 0 unless asked for.
+    The angle is 0 unless asked for.
     """
-    # Sums would each compute the nodes anew without the barrier.
-    values, masses = jax.lax.optimization_barrier(_nodes(law, log_r, theta, rule))
-    ratio = values * jnp.exp(-log_r)
-    sine, cosine = jnp.sin(theta), jnp.cos(theta)
-    apart = jnp.square(1 - ratio) + 4 * ratio * jnp.square(jnp.sin(theta / 2))
-    inverse = 1 / jnp.maximum(apart, 1e-280)
-    real = ratio * (cosine - ratio) * inverse
-    imaginary = -ratio * sine * inverse
+    if law.discrete:
+        values, masses = (
+            np.broadcast_to(v, (log_r.size, v.size)) for v in (law.places, law.masses)
+        )
+        return _transforms(values, masses, log_r, theta, angle)
+    centres = _centres(law, log_r, theta)
+    # The pole is at ±iπ/2, and the rule on an interval of this length: so many digits take
+    # so many nodes.
+    wanted = part * (FEWEST + A_UNIT * (centres.stop - centres.start).max(axis=1))
+    size = np.searchsorted(SIZES, wanted)
+    found = np.zeros((4, log_r.size), dtype=complex)
+    for kind in np.unique(size):
+        nodes = SIZES[min(kind, len(SIZES) - 1)]
+        where = np.flatnonzero(size == kind)
+        count = max(1, AT_ONCE // (len(law.z) * nodes))
+        for at in np.split(where, range(count, where.size, count)):
+            x, weights = _nodes(law, _Centres(*(v[at] for v in centres)), nodes)
+            shape = (at.size, law.places.size)
+            values = np.concatenate([np.broadcast_to(law.places, shape), x], axis=1)
+            masses = np.concatenate([np.broadcast_to(law.masses, shape), weights], axis=1)
+            found[:, at] = _transforms(values, masses, log_r[at], theta[at], angle)
+    return Transforms(*found[:3], found[3].real)
+
+
+def _transforms(
+    values: np.ndarray, masses: np.ndarray, log_r: np.ndarray, theta: np.ndarray, angle: bool
+) -> Transforms:
+    """Return the transforms of values of X and their probabilities."""
+    ratio = values * np.exp(-log_r)[:, None]
+    sine, cosine = np.sin(theta)[:, None], np.cos(theta)[:, None]
+    apart = np.square(1 - ratio) + ratio * (4 * np.square(np.sin(theta / 2)))[:, None]
+    inverse = 1 / np.maximum(apart, 1e-280)
+    ratio_inverse = ratio * inverse
+    real = ratio_inverse * (cosine - ratio)
+    imaginary = -sine * ratio_inverse
     other = (1 - ratio * cosine) * inverse
-    m = (masses * real).sum() + 1j * (masses * imaginary).sum()
-    one_plus_m = (masses * other).sum() + 1j * (masses * imaginary).sum()
-    one_plus_m = jnp.where(jnp.abs(m) > LARGE, 1 + m, one_plus_m)
+
+    def mean(f: np.ndarray) -> np.ndarray:
+        return np.einsum("ij,ij->i", masses, f)
+
+    mean_imaginary = mean(imaginary)
+    m = mean(real) + 1j * mean_imaginary
+    one_plus_m = np.where(np.abs(m) > LARGE, 1 + m, mean(other) + 1j * mean_imaginary)
     # d M/d log Ω = -E XΩ/(Ω - X)², the product of the two summands.
-    slope = (
-        -(masses * (real * other - imaginary**2)).sum()
-        - 1j * (masses * imaginary * (real + other)).sum()
-    )
-    mean_angle = jax.lax.cond(
-        angle, lambda: (masses * jnp.arctan2(sine, cosine - ratio)).sum(), lambda: jnp.zeros(())
-    )
-    return Transforms(m, one_plus_m, slope / (m * one_plus_m), mean_angle)
+    slope = -mean(real * other - imaginary**2) - 1j * mean(imaginary * (real + other))
+    turned = mean(np.arctan2(sine, cosine - ratio)) if angle else np.zeros(log_r.size)
+    return Transforms(m, one_plus_m, slope / (m * one_plus_m), turned)
 
 
-def log_below(w: Array) -> Array:
+def log_below(w: np.ndarray) -> np.ndarray:
     """Return log w for w on or below the real axis, its argument in [-π, 0]."""
-    size = jnp.log(jnp.maximum(jnp.hypot(w.real, w.imag), 1e-300))
-    return size + 1j * jnp.arctan2(-jnp.abs(w.imag), w.real)
+    size = np.log(np.maximum(np.hypot(w.real, w.imag), 1e-300))
+    return size + 1j * np.arctan2(-np.abs(w.imag), w.real)

@@ -38,17 +38,21 @@ References
 
 import dataclasses
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from meanfield._elementwise import POSITIVE, elementwise
-from meanfield._struct import concrete, on_host, require_number, static, struct
+from meanfield._elementwise import POSITIVE
+from meanfield._struct import concrete, require_number, static, struct
 from meanfield.activations.base import Activation, require_single
+from meanfield.activations.sampling import sampled
 from meanfield.errors import MeanFieldError, require
-from meanfield.gaussian import line_rule
 from meanfield.layers import S1, Ensemble
+from meanfield.line import density
+from meanfield.panels import gauss, places
+from meanfield.sampled import Sampled
 from meanfield.typing import Array, ScalarLike
 
 # Bisections that find ϕ or v to rounding.
@@ -58,6 +62,10 @@ POLISH = 2
 # Variances q at which the law of slopes is looked at, and how many of them make a decade.
 DECADE = 6
 VARIANCES = np.geomspace(1e20, 1e-40, 60 * DECADE + 1)
+# A rule's outermost node and its steps, in standard deviations; nodes on each step, those of a rule
+# that checks it, and what the two may differ by.
+OUTERMOST, STEP, SIZES = 38.0, 0.5, (32, 24)
+AGREEMENT = 1e-6
 # φ'(0±) is read here. Slopes there that differ by less than this, relatively, are equal.
 NEAR_ZERO, SAME = 1e-100, 1e-12
 # Squared slopes that differ from that at 0 by less than this are equal to it.
@@ -66,6 +74,8 @@ ROUNDING = 1e-15
 # then the tails have it, exactly, and it may be as small as the second.
 RESOLVED, FAINT = 1e-16, 1e-240
 CORE = 2.0
+# What only tails deviate by is seen from here on.
+SEEN = 1e-9
 # What tends to 0 is below the first, and falls to that part of itself or less over a decade of q,
 # unless it is below the third.
 CLOSE, FALL, NOTHING = 0.02, 0.8, 1e-9
@@ -255,30 +265,49 @@ def smooth_limit(variance: ScalarLike) -> SpectralLimit:
     )
 
 
-@struct
-class _Deviation:
+class _Deviation(NamedTuple):
     """Of Y = X/E X - 1, X = φ'²: E Y², E Y³/E Y², E Y⁴/E Y², and the largest |Y| for |z| < CORE."""
 
-    variance: Array
-    skewness: Array
-    spread: Array
-    core: Array
+    variance: np.ndarray
+    skewness: np.ndarray
+    spread: np.ndarray
+    core: np.ndarray
 
 
-@elementwise()
-def _deviation(phi: Activation, q: ScalarLike) -> _Deviation:
-    """Return how squared slopes deviate from their mean, NaN where that is unresolved.
+def _deviations(phi: Activation, variances: np.ndarray) -> _Deviation:
+    """Return how squared slopes deviate from their mean, NaN where that is unresolved."""
+    one, width, _ = phi.standard()
+    one, unit = sampled(one), variances / float(np.asarray(width)) ** 2
+    resolved = np.isfinite(one.slope_moment(unit, 8))
+    with np.errstate(all="ignore"):
+        fine, coarse = (
+            np.array([_deviation(one, q, size) for q in unit.tolist()]) for size in SIZES
+        )
+        resolved &= (np.abs(fine - coarse) <= AGREEMENT * np.abs(fine))[:, :1].all(axis=1)
+    return _Deviation(*np.where(resolved[:, None], fine, np.nan).T)
 
-    X less its value next to 0 is integrated: so probabilities of 1e-240 are not lost.
+
+def _deviation(one: Sampled, q: float, size: int) -> tuple[float, ...]:
+    """Return the same at one variance, by rules of a size.
+
+    X less its value next to 0 is integrated, between panels' ends and in steps that the density
+    is smooth on: so probabilities of 1e-240 are not lost.
     """
-    rule = line_rule(q, phi.cuts())
-    x = jnp.square(phi.slope(jnp.sqrt(q) * rule.z))
-    still = jnp.square(phi.slope(jnp.asarray(NEAR_ZERO)))
-    apart = jnp.where(jnp.abs(x - still) <= ROUNDING * still, 0.0, x - still) / rule.mean(x)
-    y = apart - rule.mean(apart)
-    variance, third, fourth = (rule.mean(y**power) for power in (2, 3, 4))
-    core = jnp.where(jnp.abs(rule.z) < CORE, jnp.abs(apart), 0.0).max()
-    return _Deviation(variance, third / variance, fourth / variance, core)
+    cuts = one.edges / np.sqrt(q)
+    even = np.arange(-OUTERMOST, OUTERMOST + STEP, STEP)
+    edges = np.union1d(even, cuts[np.abs(cuts) < OUTERMOST])
+    z = places(edges[:-1], edges[1:], size)
+    weights = np.diff(edges)[:, None] / 2 * gauss(size)[1] * density(z, 1.0)
+    x = np.square(one.values(np.sqrt(q) * z.ravel())[1]).reshape(z.shape)
+    still = float(one.values(np.array([NEAR_ZERO]))[1][0]) ** 2
+    apart = np.where(np.abs(x - still) <= ROUNDING * still, 0.0, x - still) / (x * weights).sum()
+    y = apart - (apart * weights).sum()
+    variance, third, fourth = ((y**power * weights).sum() for power in (2, 3, 4))
+    core = np.where(np.abs(z) < CORE, np.abs(apart), 0.0).max()
+    if core == 0 < np.abs(apart).max() < SEEN:
+        # What tails alone have is not seen in so few digits.
+        return (np.nan,) * 4
+    return variance, third / variance, fourth / variance, core
 
 
 @dataclasses.dataclass(frozen=True)
@@ -311,19 +340,19 @@ def universality_class(phi: Activation, ensemble: Ensemble = "orthogonal") -> Sp
             f"ensemble = {ensemble!r} is not legal; it must be 'gaussian' or 'orthogonal'"
         )
     nowhere = (np.nan,) * 4
-    if any(float(jump) for jump in phi.jumps()):
+    if sampled(phi).diverges(2):
         return SpectralClass("none", "φ jumps: E φ'² is infinite", *nowhere)
-    law = on_host(_deviation(phi, VARIANCES))
+    law = _deviations(phi, VARIANCES)
     with np.errstate(invalid="ignore"):
         floor = np.where(law.core == 0, FAINT, RESOLVED)
         resolved = (law.variance >= floor) & np.isfinite(law.skewness) & np.isfinite(law.spread)
-    places = np.flatnonzero(resolved)
-    if not places.size:
+    there = np.flatnonzero(resolved)
+    if not there.size:
         if (law.variance == 0).all():
             why = "all squared slopes are equal: with orthogonal weights so are singular values"
             return SpectralClass("none", why, float(VARIANCES[-1]), 0.0, np.nan, np.nan)
         return SpectralClass("none", "the law of φ'² is not resolved at any q", *nowhere)
-    last = places[-1]
+    last = there[-1]
     values = (float(x[last]) for x in (VARIANCES, law.variance, law.skewness, law.spread))
     q, variance, skewness, spread = measured = tuple(values)
 
@@ -334,12 +363,12 @@ def universality_class(phi: Activation, ensemble: Ensemble = "orthogonal") -> Sp
         return none(
             "each layer of Gaussian weights adds at least 1 to Var λ/(E λ)²: s_max grows like √L"
         )
-    right, left = (float(phi.slope(jnp.asarray(x))) ** 2 for x in (NEAR_ZERO, -NEAR_ZERO))
+    right, left = sampled(phi).values(np.array([NEAR_ZERO, -NEAR_ZERO]))[1] ** 2
     if abs(right - left) > SAME * max(right, left):
         return none(f"φ'² jumps at 0, from {left:.6g} to {right:.6g}")
     if right <= NEAR_ZERO:
         return none("φ'(0) = 0: the relative variance of φ'² does not vanish as q -> 0")
-    earlier = places[places <= last - DECADE]
+    earlier = there[there <= last - DECADE]
     if not earlier.size:
         return none(f"only around q = {q:.3g} is the law of φ'² resolved: no limit can be seen")
 

@@ -101,13 +101,20 @@ def test_hostile_laws_of_slopes(name, q, ensemble):
     assert (np.asarray(spectra.below) < 0.2).all()
 
 
-def test_a_law_that_piles_up_is_not_resolved():
+def test_a_law_that_piles_up_at_its_bound():
+    """What is within rounding of the bound, far out, is an atom there."""
     layer = mf.Dense(mf.activation("gelu"), 1.0, 0.1, "orthogonal")
-    spectrum = jacobian_spectrum(layer, 6.4341, 1.0)
-    assert spectrum.status == mf.Status.NOT_CONVERGED
-    assert np.isnan(spectrum.mass)
-    assert np.isnan(spectrum.cdf(1.0))
-    assert np.isnan(spectrum.quantile(0.5))
+    spectrum = mf.check(jacobian_spectrum(layer, 6.4341, 1.0))
+    z = np.random.default_rng(4).standard_normal(200_000)
+    slopes = np.asarray(layer.phi.slope(np.sqrt(6.4341) * z)) ** 2
+    for x in (0.01, 0.9, 1 + 1e-9, 1.2):
+        below = float(spectrum.cdf(x))
+        assert abs(np.mean(slopes <= x) - below) < 5 * np.sqrt(0.25 / z.size)
+    np.testing.assert_allclose(
+        spectrum.density_moments[1] / np.exp(spectrum.log_moments[1] - 2 * spectrum.log_mean),
+        1.0,
+        rtol=1e-6,
+    )
 
 
 def test_everything_broadcasts_and_can_be_traced():
@@ -128,6 +135,121 @@ def test_everything_broadcasts_and_can_be_traced():
     layer = mf.Dense(mf.activation("hard_tanh"), 1.2, 0.1, "orthogonal")
     expected = float(jacobian_spectrum(layer, 0.5, 4.0).lambda_max)
     assert float(largest(1.2)) == pytest.approx(expected, rel=1e-12)
+
+
+def test_what_is_traced_is_read_as_numbers_are():
+    """Fields and methods, of vectors too; and parameters of φ."""
+    layer = mf.Dense(mf.activation("shtanh", a=1.5), 1.2, 0.1, "orthogonal")
+    spectrum = mf.check(jacobian_spectrum(layer, 0.5, 4.0))
+    x, p = np.array([0.1, 0.3, 1.0]), np.array([0.2, 0.9])
+
+    @jax.jit
+    @jax.vmap
+    def read(a, sigma_w):
+        layer = mf.Dense(mf.activation("shtanh", a=a), sigma_w, 0.1, "orthogonal")
+        found = jacobian_spectrum(layer, jnp.array([0.5, 0.6]), 4.0)
+        largest = mf.largest_singular_value(layer, 0.5, 4.0)
+        return found.status, found.density(x), found.cdf(x), found.quantile(p), largest
+
+    status, density, cdf, quantile, largest = read(jnp.array([1.5, -1.0]), jnp.array([1.2, 1.2]))
+    np.testing.assert_array_equal(status, [[1, 1], [mf.Status.OUT_OF_DOMAIN] * 2])
+    assert density.shape == (2, 2, 3)
+    np.testing.assert_allclose(density[0, 0], spectrum.density(x), rtol=1e-12)
+    np.testing.assert_allclose(cdf[0, 0], spectrum.cdf(x), rtol=1e-12)
+    np.testing.assert_allclose(quantile[0, 0], spectrum.quantile(p), rtol=1e-11)
+    assert float(largest[0]) == pytest.approx(float(spectrum.s_max), rel=1e-12)
+    for illegal in (density, cdf, quantile, largest):
+        assert np.isnan(illegal[1]).all()
+    np.testing.assert_allclose(jax.vmap(spectrum.cdf)(x), spectrum.cdf(x), rtol=1e-12)
+
+
+def test_a_traced_stack_that_drifts_too_long_is_said():
+    drifting = mf.Repeat(mf.Dense(mf.activation("tanh"), 1.5, 0.1), 100)
+    with pytest.raises(mf.MeanFieldError, match="times = 100"):
+        jacobian_spectrum(drifting, 0.5)
+    status = jax.jit(lambda q: jacobian_spectrum(drifting, q).status)(0.5)
+    assert status == mf.Status.OUT_OF_DOMAIN
+
+
+KNOTS = np.linspace(-2.9, 3.1, 50) + 0.05 * np.sin(np.arange(50) * 7.0)
+HEIGHTS = np.cos(np.arange(50) ** 1.5)
+WILD = {
+    "fifty knots": lambda x: jnp.interp(x, KNOTS, HEIGHTS),
+    "not monotone": lambda x: jnp.tanh(x) + 0.3 * jnp.sin(3 * x),
+    "snake": lambda x: x + jnp.sin(x) ** 2,
+    "by NumPy": np.tanh,
+}
+
+
+@pytest.mark.parametrize("ensemble", ["gaussian", "orthogonal"])
+@pytest.mark.parametrize("name", WILD)
+def test_any_activation_has_spectra(name, ensemble):
+    """Slopes that turn or jump often: moments, quantiles, and the law of slopes by sampling."""
+    layer = mf.Dense(mf.from_callable(WILD[name]), 1.0, 0.1, ensemble)
+    depth = np.array([1.0, 3.0])
+    spectra = mf.check(jacobian_spectrum(layer, 1.0, depth))
+    exact = np.exp(spectra.log_moments - np.arange(1, 9) * np.asarray(spectra.log_mean)[:, None])
+    np.testing.assert_allclose(spectra.density_moments[:, :2], exact[:, :2], rtol=1e-7)
+    two = mf.jacobian_moments(layer, 1.0, depth)
+    np.testing.assert_allclose(spectra.moments[:, :2], np.transpose([two.m1, two.m2]), rtol=1e-10)
+    largest = mf.largest_singular_value(layer, 1.0, depth)
+    np.testing.assert_allclose(spectra.s_max, largest, rtol=1e-11)
+    p = np.array([0.3, 0.9])
+    cdf = np.asarray(
+        [
+            mf.jacobian_spectrum(layer, 1.0, d).cdf(x)
+            for d, x in zip(depth, np.asarray(spectra.quantile(p)), strict=True)
+        ]
+    )
+    assert (cdf >= p - 1e-12).all()
+    if ensemble == "orthogonal":
+        z = np.random.default_rng(5).standard_normal(100_000)
+        slopes = np.asarray(layer.phi.slope(z)) ** 2
+        for x in np.asarray(spectra.quantile([0.2, 0.5, 0.8]))[0]:
+            # Beside an atom, not at it.
+            x, below = 1.0001 * x, float(spectra.cdf(1.0001 * x)[0])
+            assert abs(np.mean(slopes <= x) - below) < 5 * np.sqrt(0.25 / z.size)
+
+
+@pytest.mark.parametrize("name", ["hard_tanh", "leaky_relu", "relu"])
+@pytest.mark.parametrize("keep", [1.0, 0.5])
+@pytest.mark.parametrize("depth", [1.0, 1.3, 4.0])
+def test_a_quantile_is_where_the_distribution_reaches_it(name, keep, depth):
+    """At atoms too: P(<= x) jumps there from below p to p or more."""
+    layer = mf.Dense(mf.activation(name), 1.5, 0.0, "orthogonal", keep=keep)
+    spectrum = mf.check(jacobian_spectrum(layer, 1.0, depth))
+    assert float(spectrum.quantile(1.0)) == pytest.approx(float(spectrum.lambda_max), rel=1e-12)
+    p = np.linspace(0.02, 0.98, 49)
+    x = np.asarray(spectrum.quantile(p))
+    assert (np.diff(x) >= 0).all()
+    assert (np.asarray(spectrum.cdf(x)) >= p - 1e-12).all()
+    below = np.asarray(spectrum.cdf(x * (1 - 1e-9)))
+    assert (below[x > 0] < p[x > 0] + 1e-12).all()
+
+
+def test_atoms_alone_have_quantiles():
+    layer = mf.Dense(mf.activation("hard_tanh"), 1.5, 0.0, "orthogonal", keep=0.5)
+    spectrum = mf.check(jacobian_spectrum(layer, 1.0))
+    linear = math.erf(1 / math.sqrt(2))
+    assert np.isnan(spectrum.log_support).all()
+    assert float(spectrum.quantile(0.9)) == pytest.approx(9.0, rel=1e-14)
+    at, under, over = (float(spectrum.cdf(9.0 * (1 + e))) for e in (0, -1e-9, 1e-9))
+    assert (at, over) == (pytest.approx(1.0, abs=1e-14), pytest.approx(1.0, abs=1e-14))
+    assert under == pytest.approx(1 - linear / 2, rel=1e-13)
+    assert float(spectrum.quantile(0.6)) == 0.0
+
+
+def test_a_law_is_read_outside_its_grid():
+    """Between a lower atom and the continuous part, and below what a grid reaches."""
+    leaky = mf.Dense(mf.activation("leaky_relu", negative_slope=0.3), 1.4, 0.0, "orthogonal")
+    half = mf.check(jacobian_spectrum(leaky, 1.0, 1.5))
+    low, high = np.exp(half.log_support[0])
+    lower, upper = (1.4 * 0.3) ** 3, 1.4**3
+    x = np.array([0.9 * lower, (lower + low) / 2, (high + upper) / 2, 1.1 * upper])
+    np.testing.assert_allclose(half.cdf(x), [0.0, 0.25, 0.75, 1.0], atol=1e-12)
+    np.testing.assert_array_equal(half.density(x), 0.0)
+    relu = mf.check(jacobian_spectrum(mf.Dense(mf.activation("relu"), 1.4, 0.0), 1.0))
+    np.testing.assert_allclose(relu.log_cdf([-1e4, -400.0, -np.inf]), 0.5, atol=1e-8)
 
 
 def test_an_orthogonal_hard_tanh_has_an_atom_at_the_top():
