@@ -9,9 +9,8 @@ import pytest
 import meanfield as mf
 from meanfield import chebyshev, pair_table
 from meanfield.activations import activations
-from meanfield.slope_gaps import gap_growth, polar_gaps
 from meanfield.table import ACUTE, PAIRS, WIDE
-from meanfield.tabulation import has_pairs, has_table, tabulate
+from meanfield.tabulation import tabulate
 
 ANGLES = np.array([3e-5, 1e-3, 0.02, 0.3, 1.0, np.pi / 2])
 
@@ -36,55 +35,16 @@ def test_running_integrals_keep_their_digits():
     np.testing.assert_allclose(matrix @ np.exp(-t), exact, rtol=1e-14)
 
 
-@mp.workdps(40)
-def erf_gap(q: float, theta: float) -> float:
-    q, c = mp.mpf(q), mp.cos(mp.mpf(theta))
-    apart = 1 / mp.sqrt((1 + 2 * q) ** 2 - (2 * q * c) ** 2)
-    return float(4 / mp.pi * (1 / mp.sqrt(1 + 4 * q) - apart))
-
-
-def test_gaps_of_erf():
-    q = np.array([1e-3, 0.1, 3.0, 200.0])
-    full, half = polar_gaps(mf.activation("erf"), q, ANGLES, 0.0)
-    exact = [[erf_gap(a, b) for b in ANGLES] for a in q]
-    np.testing.assert_allclose(full[:, 1:], np.asarray(exact)[:, 1:], rtol=1e-11)
-    # Differences of φ' are rounded.
-    np.testing.assert_allclose(full, exact, rtol=3e-10)
-    # The coarser rule tells the error: it is above it, and not by far.
-    assert (np.abs(half / full - 1) < 1e-3).all()
-    assert (np.abs(half / full - 1) > 0).any()
-
-
-def test_growth_of_gaps_of_relu():
-    q = np.array([1e-3, 5.0])
-    np.testing.assert_allclose(gap_growth(mf.activation("relu"), q, ANGLES), 1 / (2 * np.pi))
-
-
-@pytest.mark.parametrize("name", ["selu", "sexp", "srelu", "hard_swish", "ssin"])
-def test_gaps_beside_the_jumps(name):
-    phi, q = mf.activation(name), np.array([0.05, 1.0])
-    full, half = polar_gaps(phi, q, ANGLES, 0.0)
-    compiled = jax.jit(lambda a, e: (phi.slope_gap(a, e), phi._plackett(a, a, e)[0]))
-    both = [[compiled(a, 2 * np.sin(b / 2) ** 2) for b in ANGLES] for a in q]
-    exact, jumping = (np.array([[float(x[i]) for x in row] for row in both]) for i in (0, 1))
-    known = np.isfinite(exact)
-    assert known.mean() > 0.7
-    error = np.abs(full + jumping - exact) / exact
-    assert (error[known] < 2e-10).all()
-    assert (np.abs(half - full) < 1e-4 * (full + jumping)).all()
-
-
 @pytest.mark.parametrize("name", sorted(activations))
 def test_tables_of_every_activation(name):
     phi = mf.activation(name)
     found = tabulate(phi)
     assert found.table.error <= 1
     assert tabulate(mf.activation(name)).table.pairs is found.table.pairs
-    assert has_pairs(phi)
     low, high = found.table.pairs.range
-    # Those oscillate.
-    assert low <= 2e-3
-    assert high >= {"sin": 20, "ssin": 1}.get(name, 60)
+    assert low <= 2e-6
+    # G of what oscillates falls too steeply with θ.
+    assert high >= {"sin": 20}.get(name, 150)
     random = np.random.default_rng(3)
     q = np.exp(random.uniform(np.log(low), np.log(high), 6))
     theta = np.append(random.choice(ANGLES, 4), [2.0, 3.1])
@@ -171,8 +131,8 @@ def test_outside_its_range_a_table_is_silent():
     table = tabulate(mf.activation("tanh")).table
     found = table.pairs
     low, high = found.range
-    assert np.exp(PAIRS[0]) < low
-    assert high < np.exp(PAIRS[-1])
+    assert low == np.exp(PAIRS[0])
+    assert 1e3 < high < np.exp(PAIRS[-1])
     for q in (np.exp(PAIRS[0]) / 2, low / 1.01, high * 1.01, np.exp(PAIRS[-1]) * 2):
         assert np.isnan(found.gaps(q, 0.5)).all()
     for q in (np.exp(WIDE[0]) / 1.01, np.exp(WIDE[-1]) * 1.01):
@@ -188,12 +148,13 @@ def test_outside_its_range_a_table_is_silent():
 
 def test_a_table_that_quadrature_contradicts_has_no_pairs(monkeypatch):
     phi = mf.activation("leaky_relu", negative_slope=0.3)
-    wrong = pair_table.gap_growth
+    right = pair_table.differences
 
     def slightly(*args):
-        return wrong(*args) * (1 + 1e-6)
+        found = right(*args)
+        return found._replace(value=found.value * (1 + 1e-6))
 
-    monkeypatch.setattr(pair_table, "gap_growth", slightly)
+    monkeypatch.setattr(pair_table, "differences", slightly)
     found = tabulate(phi).table
     assert np.isnan(found.pairs.range).all()
     assert found.error <= 1
@@ -212,16 +173,50 @@ def test_cells_of_pairs_are_in_one_row():
     assert pair_table._longest_run(np.ones(3, bool)).all()
 
 
-def test_pairs_of_many_kinks_cost_too_much():
+def agrees_with_pairs(phi, low, high, count=8):
+    """Assert that a table of pairs reaches so far, and is right at random points."""
+    found = tabulate(phi)
+    least, most = found.table.pairs.range
+    assert least <= low
+    assert most >= high
+    random = np.random.default_rng(1)
+    q = np.exp(random.uniform(np.log(max(low, least)), np.log(high), count))
+    theta = np.append(10 ** random.uniform(-4, 0, count - 2), [2.0, 3.1])
+    epsilon = 2 * np.sin(theta / 2) ** 2
+    ours = np.asarray([float(found.decorrelation(*pair)) for pair in zip(q, epsilon, strict=True)])
+    np.testing.assert_allclose(ours, phi.decorrelation(q, epsilon), rtol=2e-9)
+    inside = theta <= np.pi / 2
+    ours = [float(found.slope_covariance(a, a, e)) for a, e in zip(q[inside], epsilon[inside], strict=True)]
+    direct = np.asarray(phi.slope_covariance(q, q, epsilon))[inside]
+    np.testing.assert_allclose(ours, direct, rtol=1e-8)
+
+
+def test_pairs_of_many_kinks():
     tanh = mf.activation("tanh")
     kinked = sum((mf.shift(mf.activation("relu"), float(x)) for x in range(1, 6)), tanh)
-    assert has_table(kinked)
-    assert not has_pairs(kinked)
-    assert np.isnan(tabulate(kinked, ("acute",)).table.pairs.range).all()
+    agrees_with_pairs(kinked, 1e-5, 100.0)
 
 
-def test_what_jumps_has_no_table():
-    step = mf.from_callable(lambda x: jnp.where(x > 0, 1.0, -1.0))
-    assert not has_table(step)
-    with pytest.raises(mf.MeanFieldError, match="it jumps"):
-        tabulate(step)
+def quantiser(x):
+    return jnp.clip(jnp.round(4 * x) / 4, -2.0, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("function", "low", "high"),
+    [
+        (lambda x: jnp.where(x > 0, 1.0, -1.0), 2e-6, 1e3),
+        (lambda x: jnp.sign(x) + jnp.tanh(x), 2e-6, 1e3),
+        (jnp.floor, 2e-6, 100.0),
+        (quantiser, 1e-3, 5.0),
+    ],
+    ids=["sign", "sign and tanh", "floor", "quantiser"],
+)
+def test_pairs_of_what_jumps(function, low, high):
+    phi = mf.from_callable(function)
+    agrees_with_pairs(phi, low, high)
+    found = tabulate(phi)
+    assert np.isinf(found.slope_moment(1.0, 2))
+    assert np.isinf(found.deficit(1.0, 0.5))
+    assert np.isinf(found.slope_gap(1.0, 0.5))
+    assert float(found.variance_slope(1.3)) == pytest.approx(float(phi.variance_slope(1.3)), rel=1e-10)
+    assert np.isnan(found.edge_deficit(1.0))
