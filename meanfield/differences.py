@@ -93,7 +93,9 @@ def _differences(phi: Sampled, of_slope: bool, q: np.ndarray, angles: np.ndarray
         found = growth @ chebyshev.running_integral(angles, np.ones_like).T
         # What integrals miss of series that have not ended, from the first cell on.
         series = growth.reshape(q.size, -1, chebyshev.TERMS) @ chebyshev.transform().T
-        tails = np.abs(series[..., -chebyshev.TAIL :]).sum(axis=2) * np.diff(angles) / chebyshev.TERMS
+        tails = (
+            np.abs(series[..., -chebyshev.TAIL :]).sum(axis=2) * np.diff(angles) / chebyshev.TERMS
+        )
         doubt = np.repeat(np.cumsum(tails, axis=1), chebyshev.TERMS, axis=1)
     else:
         # u = s ± d reaches twice as far as they do.
@@ -188,7 +190,9 @@ def _read(
     last += np.abs(inner[:, -NODES:] @ right[-NODES:])
     values[last > rim * np.abs(values)] = np.nan
     # Where f is constant up to x, this falls like exp(-x²/2q) as q = A + B does.
-    both = np.exp(chebyshev.nodes(grids[0]).reshape(-1, 1)) + np.exp(chebyshev.nodes(grids[1]).ravel())
+    both = np.exp(chebyshev.nodes(grids[0]).reshape(-1, 1)) + np.exp(
+        chebyshev.nodes(grids[1]).ravel()
+    )
     values *= np.exp(np.minimum(still**2 / 2 / both, STEEPEST))
     cells = values.reshape(grids[0].size - 1, chebyshev.TERMS, grids[1].size - 1, chebyshev.TERMS)
     found = np.empty_like(a)
@@ -236,9 +240,7 @@ def _gathered(
 # Steps
 
 
-def _of_masses(
-    phi: Sampled, of_slope: bool, rows: np.ndarray, columns: np.ndarray
-) -> np.ndarray:
+def _of_masses(phi: Sampled, of_slope: bool, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """Return the matrix of Dirac masses where two steps meet."""
     moments = np.zeros((rows.size - 1, columns.size - 1, NODES, NODES))
     jump = phi.rough.bend if of_slope else phi.rough.jump

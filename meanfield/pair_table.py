@@ -61,9 +61,10 @@ def _series(phi: Sampled, edges: np.ndarray) -> tuple[Pairs, float]:
         loss = 2 * np.sin(theta / 2) ** 2
         if jumps:
             deficit, rounding = -apart / (loss * q), np.zeros_like(q)
+            doubt = doubt / (loss * q)
         else:
             integral = _integral(edges.size, power) / loss[:, None]
-            deficit = apart / theta**power @ integral.T
+            deficit, doubt = (part / theta**power @ integral.T for part in (apart, doubt))
             rounding = ROUNDING * phi.slope_moment(q.ravel(), 2)[:, None]
         rate = still**2 / 2
         scale = np.exp(rate / q) / theta**power
@@ -71,13 +72,12 @@ def _series(phi: Sampled, edges: np.ndarray) -> tuple[Pairs, float]:
         faint = (np.abs(deficit) <= FAINT * rounding).reshape(shape).all(axis=(1, 2, 3))
         deficit[np.repeat(faint, TERMS)], scale[np.repeat(faint, TERMS)] = 0.0, 1.0
         allowed = np.maximum(PAIR_TOLERANCE * np.abs(deficit), rounding)
-        doubted = doubt * np.abs(deficit) / np.maximum(apart, rounding / PAIR_TOLERANCE) / allowed
         g = (deficit * scale).reshape(shape).transpose(0, 2, 1, 3)
         coefficients = transform() @ g @ transform().T
         sizes = np.abs(coefficients)
         tail = sizes[..., -TAIL:, :].sum(axis=(-2, -1)) + sizes[..., -TAIL:].sum(axis=(-2, -1))
         error = tail / (allowed * scale).reshape(shape).min(axis=(1, 3))
-        error = np.where(tail == 0, 0.0, error) + doubted.reshape(shape).max(axis=(1, 3))
+        error = np.where(tail == 0, 0.0, error) + (doubt / allowed).reshape(shape).max(axis=(1, 3))
     certified = _longest_run(error.max(axis=1) <= 1)
     coefficients[~certified] = np.nan
     pairs = Pairs(coefficients, np.asarray(rate), np.asarray(float(power)), edges)

@@ -10,9 +10,10 @@ deficit of the correlation map,
 
     G(q, θ) = E φ'(u)² - E (φ(u1) - φ(u2))²/(2q(1 - c)) = θ^m exp(-κ/q) g(q, θ),
 
-with m = 1 if φ' jumps, else m = 2, and κ = x²/2 if φ' is constant up to a kink at |x|, else κ = 0. In θ, not in c, it is smooth at c = 1, kinks or not.
-E (φ'(u1) - φ'(u2))²/2 is G + tan(θ/2) dG/dθ. If φ jumps, E φ'² is infinite and left out of G:
-then m = -1, and κ is that of φ.
+with m = 1 if φ' jumps, else m = 2, and κ = x²/2 if φ' is constant up to a kink at |x|, else κ = 0.
+In θ, not in c, g is smooth at c = 1, kinks or not. E (φ'(u1) - φ'(u2))²/2 is
+G + tan(θ/2) dG/dθ. If φ jumps, E φ'² is infinite and left out of G: then m = -1, and κ is that of
+a φ that is constant.
 
 Activations that differ in scale alone, φ(x) = h φ1(x/w), share the table of φ1.
 """

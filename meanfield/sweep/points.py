@@ -46,8 +46,8 @@ def activation_of(spec: SweepSpec, index: int, values: dict[str, Any]) -> Activa
     return given.make(**{name: values[name] for name in given.parameters() if name in values})
 
 
-def by_table(spec: SweepSpec, index: int) -> bool:
-    """Return whether the points of an activation are read off tables.
+def by_table(spec: SweepSpec) -> bool:
+    """Return whether the points of each activation are read off its tables.
 
     Raises `MeanFieldError` if the spec asks for it and it cannot be.
     """
