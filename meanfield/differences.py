@@ -35,10 +35,12 @@ from meanfield import chebyshev, line
 from meanfield.line import NODES
 from meanfield.panels import NODES as TERMS
 from meanfield.panels import gauss, places, transform
-from meanfield.sampled import Sampled
+from meanfield.sampled import REACHES, Sampled
 
 # The innermost octaves end at this part of the least standard deviation, or within a factor of 2.
 INWARD = 0.5
+# Nothing is asked of f beyond.
+LIMIT = REACHES[0]
 # Standard deviations that are seen of a Gaussian; the outermost octave is to lie beyond, and may
 # have this part of an expectation.
 WIDTHS, RIM = 7.5, 1e-13
@@ -114,7 +116,8 @@ class _Field:
 
     def __init__(self, phi: Sampled, of_slope: bool, sign: float = 1.0):
         self.phi, self.of_slope, self.sign = phi, of_slope, sign
-        self.edges, self.rough = (np.sort(sign * x) for x in (phi.edges, phi.panels.rough))
+        self.edges = np.sort(sign * np.unique(np.clip(phi.edges, -LIMIT, LIMIT)))
+        self.rough = np.sort(sign * phi.panels.rough[np.abs(phi.panels.rough) < LIMIT])
         self.values = self(places(self.edges[:-1], self.edges[1:]))
         series = np.abs(self.values @ transform().T)
         seen = series > NOTHING * series.max()
@@ -244,7 +247,8 @@ def _of_masses(phi: Sampled, of_slope: bool, rows: np.ndarray, columns: np.ndarr
     """Return the matrix of Dirac masses where two steps meet."""
     moments = np.zeros((rows.size - 1, columns.size - 1, NODES, NODES))
     jump = phi.rough.bend if of_slope else phi.rough.jump
-    at, jump = phi.rough.at[jump != 0], jump[jump != 0]
+    seen = (jump != 0) & (np.abs(phi.rough.at) < LIMIT)
+    at, jump = phi.rough.at[seen], jump[seen]
     for x, height in zip(at, jump, strict=True):
         s, d = np.abs(at + x) / 2, np.abs(at - x) / 2
         seen = (s < rows[-1]) & (d < columns[-1])

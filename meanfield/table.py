@@ -88,7 +88,7 @@ class Pairs(Whole):
 
     @property
     def range(self) -> tuple[float, float]:
-        """The least and the largest variance for which pairs are known, NaN if none is."""
+        """The least and the largest variance of which pairs are known, NaN if of none."""
         used = np.flatnonzero(np.isfinite(np.asarray(self.g)).all(axis=(1, 2, 3)))
         if not used.size:
             return np.nan, np.nan
