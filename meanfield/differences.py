@@ -53,7 +53,7 @@ FEWER = ((0.05, 8), (0.5, 14))
 FINEST = 1e-14
 # So many rough points have their lines followed, and f is evaluated at so many points: in all, and
 # at a time.
-MOST_ROUGH, MOST, AT_ONCE = 128, 2e7, 2**19
+MOST_ROUGH, MOST, AT_ONCE = 128, 1e7, 2**19
 # Cells of s and d are so many in what is 0 between two kinks: there n falls steeply.
 STILL = 16
 # exp of this is as large as need be.
@@ -105,8 +105,11 @@ def _differences(phi: Sampled, of_slope: bool, q: np.ndarray, angles: np.ndarray
         rows, columns = (_octaves(x, reach, still) for x in least)
         matrix, count = _of_cells(field, rows, columns)
         rows, columns = rows[: rows.size - count], columns[: columns.size - count]
-        found = _read(matrix, rows, columns, a, b, still, RIM)
-        doubt = np.zeros_like(found)
+        found = np.full_like(a, np.nan)
+        if matrix.size:
+            found = _read(matrix, rows, columns, a, b, still, RIM)
+        # Beyond what is left nothing is known.
+        known, doubt = rows[-1], np.zeros_like(found)
     found[WIDTHS * np.sqrt(q) > known] = np.nan
     return Differences(found, doubt, still)
 
@@ -226,7 +229,7 @@ def _joined(moments: np.ndarray) -> np.ndarray:
     """Return M from the moments of cells, shape (rows, columns, NODES, NODES)."""
     back = transform(NODES)
     found = np.einsum("ki,rckl,lj->ricj", back, moments, back, optimize=True)
-    return found.reshape(found.shape[0] * NODES, -1)
+    return found.reshape(found.shape[0] * NODES, found.shape[2] * NODES)
 
 
 def _gathered(
@@ -289,13 +292,15 @@ def _of_cells(field: _Field, rows: np.ndarray, columns: np.ndarray) -> tuple[np.
     while np.sum(np.abs(field.rough) < 2 * rows[-1 - out]) > MOST_ROUGH:
         out += 1
     size = rows.size - 1 - out, columns.size - 1 - out
+    if min(size) <= 0:
+        return np.zeros((0, 0)), min(rows.size, columns.size) - 1
     sides = [_Side(side, rows[: size[0] + 1], columns[: size[1] + 1]) for side in field.sides()]
     # By how many octaves cells are further in than the outermost ones.
     inside = [np.minimum(size[0] - side.slabs.row, size[1] - side.slabs.column) for side in sides]
     costs = np.zeros(min(size) + 1)
     for side, depth in zip(sides, inside, strict=True):
         costs += np.bincount(depth, side.costs(), costs.size)
-    left = int(np.sum(np.cumsum(costs[::-1]) > MOST))
+    left = int(np.sum(np.cumsum(costs[:0:-1]) > MOST))
     moments = np.zeros((size[0] - left, size[1] - left, NODES, NODES))
     for side, depth in zip(sides, inside, strict=True):
         for group in side.groups(depth > left):
@@ -324,10 +329,8 @@ class _Side:
             (self.start + slabs.low, self.stop + slabs.high),
             (self.start - slabs.high, self.stop - slabs.low),
         ):
-            first, last = (
-                np.searchsorted(field.edges, x, side=side)
-                for x, side in ((low, "right"), (high, "left"))
-            )
+            first = np.searchsorted(field.edges, low, side="right")
+            last = np.searchsorted(field.edges, high, side="left")
             self.first.append(first)
             self.cuts.append(np.maximum(last - first, 0))
 

@@ -108,3 +108,12 @@ def test_beyond_what_is_known_it_is_silent():
     value = differences(phi, False, np.array([0.05, 0.5, 9.9, 11.0]), ALL_ANGLES).value
     assert np.isfinite(value[:2]).all()
     assert np.isnan(value[2:]).all()
+
+
+def test_too_many_kinks_are_not_followed():
+    """200 kinks between 1 and 2, of a curved φ: nothing is said of Gaussians that reach them."""
+    at = np.linspace(1.0, 2.0, 200)
+    phi = mf.from_callable(lambda x: jnp.tanh(x) + 0.1 * jnp.interp(x, at, np.arange(200) % 2.0))
+    value = differences(sampled(phi), True, np.array([1e-4, 1.0]), ALL_ANGLES).value
+    assert np.isfinite(value[0]).all()
+    assert np.isnan(value[1]).all()
