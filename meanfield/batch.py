@@ -102,7 +102,12 @@ def _settle(phi: Tabulated, sigma_w: Array, sigma_b: Array, q0: ScalarLike) -> S
         "epsilon": jnp.where(chaotic, epsilon, 0.0),
         "correlation_slope": jnp.where(chaotic, 1 - weights * steepness, chi),
     }
-    known = jnp.isfinite(jnp.stack(list(values.values()))).all(axis=0)
+    finite = {name: jnp.isfinite(value) for name, value in values.items()}
+    # If φ jumps, moments of φ' are infinite.
+    infinite = jnp.isinf(chi) & table.pairs.jumps
+    known = (finite["chi"] & finite["moment_ratio"]) | infinite
+    for name in ("q", "slope", "epsilon", "correlation_slope"):
+        known &= finite[name]
     settled = closed & known & (jnp.abs(slope) < 1 - MARGIN) & (limited | ~chaotic)
     ok = stop.status == Status.OK
     return Settled(
@@ -351,38 +356,39 @@ def _variance(table: Table, stop: Stop, weights: Array, biases: Array) -> tuple[
 
 def _limit(table: Table, log_q: Array, mean: Array, weights: Array) -> tuple[Array, Array, Array]:
     """Return ε and tan(θ/2) dG/dθ where G = E φ'² - 1/σw², and whether they are known."""
-    wanted = mean - 1 / weights
-    cell, x = locate(jnp.asarray(PAIRS), log_q)
     pairs, acute = table.pairs, ACUTE.size - 1
-    q = jnp.exp(log_q)
-    # exp(κ/q) G at the ends of the cells of θ.
-    values = [series(term.g[:, :acute].sum(axis=-1)[cell], x[:, None]) for term in pairs.terms]
-    at_ends = [(g, jnp.zeros_like(g)) for g in values]
-    ends, _ = pairs.read(q[:, None], jnp.asarray(ACUTE[1:]), at_ends)
-    scaled = wanted * jnp.exp(pairs.rate / q)
+    # If φ jumps, E φ'² is not in G, which is negative then.
+    sign = jnp.where(pairs.jumps, -1.0, 1.0)
+    finite = jnp.where(pairs.jumps, 0.0, mean)
+    wanted = finite - 1 / weights
+    cell, x = locate(jnp.asarray(PAIRS), log_q)
+    # All by exp(κ/q).
+    decay = pairs.rate * jnp.exp(-log_q)
+    scaled = wanted * jnp.exp(decay)
+    at_ends = series(pairs.g[:, :acute].sum(axis=-1)[cell], x[:, None])
+    ends, _ = pairs.read(jnp.asarray(ACUTE[1:]), at_ends, jnp.zeros_like(at_ends))
     angle = (ends < scaled[:, None]).sum(axis=1)
     beyond = angle == ends.shape[1]
     # c* is not negative: where G(π/2) is `wanted` but for its error, c* is 0.
-    lost = LEFT * mean * jnp.exp(pairs.rate / q)
-    none = beyond & (scaled - ends[:, -1] <= PAIR_TOLERANCE * ends[:, -1] + lost)
+    error = PAIR_TOLERANCE * jnp.abs(ends[:, -1]) + LEFT * finite * jnp.exp(decay)
+    none = beyond & (scaled - ends[:, -1] <= error)
     angle = jnp.minimum(angle, ends.shape[1] - 1)
-    lines = [series(jnp.swapaxes(term.g[cell, angle], 1, 2), x[:, None]) for term in pairs.terms]
+    line = series(jnp.swapaxes(pairs.g[cell, angle], 1, 2), x[:, None])
     low, high = jnp.asarray(ACUTE)[angle], jnp.asarray(ACUTE)[angle + 1]
-    target = jnp.log(jnp.where(wanted > 0, wanted, 1.0)) + pairs.rate / q
+    target = jnp.log(jnp.where(sign * wanted > 0, sign * wanted, 1.0)) + decay
 
     def read(theta: Array) -> tuple[Array, Array]:
         """Return exp(κ/q) G and θ dG/dθ likewise."""
-        values = [series_and_slope(line, (2 * theta - low - high) / (high - low)) for line in lines]
-        return pairs.read(q, theta, [(g, theta * slope * 2 / (high - low)) for g, slope in values])
+        g, slope = series_and_slope(line, (2 * theta - low - high) / (high - low))
+        return pairs.read(theta, g, theta * slope * 2 / (high - low))
 
     def step(log_theta: Array) -> tuple[Array, Array]:
         deficit, growth = read(jnp.exp(log_theta))
-        return jnp.log(deficit) - target, growth / deficit
+        return sign * (jnp.log(sign * deficit) - target), sign * growth / deficit
 
     log_theta, last = newton(step, jnp.log(jnp.maximum(low, SMALLEST_ANGLE)), jnp.log(high))
     theta = jnp.where(none, np.pi / 2, jnp.exp(log_theta))
-    _, growth = read(theta)
-    growth = jnp.exp(-pairs.rate / q) * growth / theta
+    growth = jnp.exp(-decay) * read(theta)[1] / theta
     inside = (log_q >= PAIRS[0]) & (log_q <= PAIRS[-1])
     known = inside & (none | (~beyond & (last <= LAST_STEP)))
     return 2 * jnp.sin(theta / 2) ** 2, jnp.tan(theta / 2) * growth, known

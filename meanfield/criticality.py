@@ -49,7 +49,7 @@ from meanfield.rootfind import (
     scan_all,
     sign_changes,
 )
-from meanfield.tabulation import families, has_table
+from meanfield.tabulation import families
 from meanfield.typing import Array, ScalarLike
 
 # Critical variances are looked for on this grid in log q, from σb² upwards; where σb = 0,
@@ -153,8 +153,6 @@ def edge_of_chaos(phi: Activation, sigma_b: ScalarLike, method: Method = "auto")
     def obstacle() -> str:
         if not concrete(*numbers):
             return "parameters are traced"
-        if not has_table(phi):
-            return "φ jumps"
         few = method == "auto" and size < PER_TABLE * len(
             families(flattened((phi, sigma_b))[0][0], size)[0]
         )

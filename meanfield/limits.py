@@ -24,7 +24,7 @@ from meanfield.fixedpoint import (
 from meanfield.layers import Dense, Layer
 from meanfield.method import Method, completed, in_pieces, size_of, uses_table
 from meanfield.table import Tabulated
-from meanfield.tabulation import NO_PAIRS, distinct, has_pairs, joined, tabulate
+from meanfield.tabulation import distinct, joined, tabulate
 from meanfield.typing import Array, ScalarLike
 
 Limits = tuple[SteadyState, CorrelationFixedPoint]
@@ -70,8 +70,7 @@ def _obstacle(layer: Layer, q0: ScalarLike, method: Method) -> str:
     kinds = distinct(flat.phi, int(np.prod(shape)))
     if method == "auto" and not uses_table("auto", int(np.prod(shape)) // len(kinds), str):
         return "too few networks share a table"
-    curved = next((kind.one for kind in kinds if not has_pairs(kind.one)), None)
-    return "" if curved is None else NO_PAIRS.format(type(curved).__name__)
+    return ""
 
 
 def _read(layer: Dense, q0: ScalarLike) -> Limits:

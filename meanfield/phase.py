@@ -30,7 +30,7 @@ from meanfield.method import Method, completed, in_parallel, uses_table
 from meanfield.observables import Point, observables
 from meanfield.sweep.grid import STATE, attributes
 from meanfield.sweep.store import status_attributes
-from meanfield.tabulation import NO_PAIRS, has_pairs, tabulate
+from meanfield.tabulation import tabulate
 from meanfield.typing import Array
 
 # Pieces of a grid per processor, for quadrature.
@@ -82,7 +82,7 @@ def phase_diagram(
     axes = {"sigma_w": _axis("sigma_w", sigma_w), "sigma_b": _axis("sigma_b", sigma_b)}
     mesh = np.meshgrid(*axes.values(), indexing="ij")
     flat = [values.ravel() for values in mesh]
-    if uses_table(method, flat[0].size, lambda: _obstacle(phi, keep)):
+    if uses_table(method, flat[0].size, lambda: _obstacle(keep)):
         found = _look_up(phi, flat[0], flat[1], q0)
     else:
         layer = Dense(phi, flat[0], flat[1], keep=keep)
@@ -101,13 +101,9 @@ def phase_diagram(
     return xr.Dataset(data, coords, attrs)
 
 
-def _obstacle(phi: Activation, keep: float) -> str:
+def _obstacle(keep: float) -> str:
     """Return why there can be no table, if so."""
-    if keep != 1:
-        return f"a table knows no dropout, keep = {keep}"
-    if not has_pairs(phi):
-        return NO_PAIRS.format(type(phi).__name__)
-    return ""
+    return "" if keep == 1 else f"a table knows no dropout, keep = {keep}"
 
 
 def _look_up(

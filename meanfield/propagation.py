@@ -22,7 +22,7 @@ from meanfield.layers import Covariance, Dense, Layer, require_covariance
 from meanfield.method import Method, completed, in_parallel, size_of, uses_table
 from meanfield.rollout_batch import FIXED, is_fixed, roll
 from meanfield.table import Tabulated
-from meanfield.tabulation import NO_PAIRS, has_pairs, tabulate
+from meanfield.tabulation import tabulate
 from meanfield.typing import Array, ScalarLike
 
 # Pairs that are rolled out by one kernel, if they are few and if they are many.
@@ -81,9 +81,7 @@ def _obstacle(layer: Layer, *numbers: ScalarLike) -> str:
         return "parameters are traced"
     if any(map(np.ndim, leaves)):
         return "the layer is not a single one"
-    if layer.keep != 1:
-        return f"a table knows no dropout, keep = {layer.keep}"
-    return "" if has_pairs(layer.phi) else NO_PAIRS.format(type(layer.phi).__name__)
+    return "" if layer.keep == 1 else f"a table knows no dropout, keep = {layer.keep}"
 
 
 def _read(layer: Dense, q1: ScalarLike, q2: ScalarLike, q12: ScalarLike, depth: int) -> Covariance:

@@ -2,7 +2,9 @@
 
 Two inputs of one variance q keep a common variance, and their ε = 1 - c becomes
 
-    ε' = ε r(θ),    r = σw² (q/q') (E φ'² - G(q, θ)),      ε = 2 sin²(θ/2).
+    ε' = ε r(θ),    r = σw² (q/q') (E φ'² - G(q, θ)),      ε = 2 sin²(θ/2),
+
+where E φ'² is left out if φ jumps.
 
 All pairs of one variance pass a layer together: there r is a series in θ alone. It is turned into
 one in s = sin(θ/2) = √(ε/2), and beyond θ = π/2 in -cos(θ/2), so that no angle has to be computed
@@ -22,6 +24,8 @@ from meanfield.typing import Array, ScalarLike
 
 # A variance that moves by less than this is fixed.
 FIXED = 1e-13
+# What m may be.
+POWERS = (-1, 1, 2)
 
 
 def _place(theta: np.ndarray, acute: np.ndarray) -> np.ndarray:
@@ -35,15 +39,23 @@ START, STOP = _place(ALL_ANGLES[:-1], IS_ACUTE), _place(ALL_ANGLES[1:], IS_ACUTE
 
 
 @functools.cache
+def _changes_of_variable() -> np.ndarray:
+    """Return the matrices from the series of g in θ to that of θ^m g in s, by m and cell.
+
+    That for m = -1 is the one to sin(θ/2) g/θ.
+    """
+    return np.stack([_change_of_variable(power) for power in POWERS])
+
+
 def _change_of_variable(power: int) -> np.ndarray:
-    """Return, cell by cell, the matrix from the series of g in θ to that of θ^m g in s."""
     matrices = []
     for cell, acute in enumerate(IS_ACUTE):
         place = START[cell] + (STOP[cell] - START[cell]) * (1 + roots()) / 2
         theta = 2 * np.arcsin(place) if acute else 2 * np.arccos(-place)
         low, high = ALL_ANGLES[cell : cell + 2]
         x = np.clip((2 * theta - low - high) / (high - low), -1, 1)
-        values = np.cos(np.arange(TERMS) * np.arccos(x)[:, None]) * theta[:, None] ** power
+        factor = theta**power * (np.sin(theta / 2) if power < 0 else 1.0)
+        values = np.cos(np.arange(TERMS) * np.arccos(x)[:, None]) * factor[:, None]
         matrices.append(transform() @ values)
     return np.stack(matrices)
 
@@ -74,26 +86,26 @@ def roll(
     """
     unit = jnp.square(phi.width)
     cells = jnp.asarray(phi.table.pairs.angles).size - 1
-    changes = [_change_of_variable(term.power)[:cells] for term in phi.table.pairs.terms]
+    pairs = phi.table.pairs
+    place = jnp.searchsorted(jnp.array(POWERS), pairs.power)
+    change = jnp.asarray(_changes_of_variable())[place, :cells]
     weights, biases = jnp.square(sigma_w * phi.steepness), jnp.square(sigma_b) / unit
 
     def ratio(q: Array) -> tuple[Array, Array]:
         """Return the variance that follows, and r as a series in each cell."""
-        table, terms = phi.table, phi.table.pairs.terms
+        table = phi.table
         after = weights * table.read(table.second_moment, q) + biases
         gain, mean = weights * q / after, table.read(table.slope_moment, q)
         cell, x = locate(jnp.asarray(PAIRS), jnp.log(q))
         known = (q >= np.exp(PAIRS[0])) & (q <= np.exp(PAIRS[-1]))
-        left = jnp.zeros((cells, TERMS)).at[:, 0].add(mean)
-        for term, change in zip(terms, changes, strict=True):
-            g = series(jnp.moveaxis(jnp.asarray(term.g)[cell], 1, -1), x)
-            scale = jnp.where(known, jnp.exp(-term.rate / q), jnp.nan)
-            left -= scale * jnp.einsum("cjk,ck->cj", change, g)
-        return after, gain * left
+        g = series(jnp.moveaxis(jnp.asarray(pairs.g)[cell], 1, -1), x)
+        left = -jnp.exp(-pairs.rate / q) * jnp.einsum("cjk,ck->cj", change, g)
+        left = left.at[:, 0].add(jnp.where(pairs.jumps, 0.0, mean))
+        return after, gain * jnp.where(known, left, jnp.nan)
 
     def passed(after: Array, coefficients: Array, epsilon: Array) -> Array:
         # An odd φ knows what -c becomes from what c does.
-        mirrored = epsilon > 1 if phi.odd else jnp.zeros(epsilon.shape, bool)
+        mirrored = (epsilon > 1) & phi.odd
         here = jnp.where(mirrored, 2.0 - epsilon, epsilon)
         edges = jnp.asarray(EDGES[1:cells])
         cell = jnp.searchsorted(edges, here, side="right", method="compare_all")
@@ -101,7 +113,9 @@ def roll(
         root = jnp.sqrt(jnp.where(acute, here, 2.0 - here) / 2)
         low, high = jnp.asarray(START)[cell], jnp.asarray(STOP)[cell]
         x = (2 * jnp.where(acute, root, -root) - low - high) / (high - low)
-        apart = here * series(coefficients[cell], x)
+        # If φ jumps, the series is that of r sin(θ/2).
+        factor = jnp.where(pairs.jumps, jnp.sqrt(2 * here), here)
+        apart = factor * series(coefficients[cell], x)
         apart = jnp.where(mirrored, 2.0 - 2 * biases / after - apart, apart)
         return jnp.clip(apart, 0.0, 2.0)
 

@@ -8,23 +8,21 @@ the bias variance on the edge of chaos,
 with λ = x²/2 where φ is homogeneous up to a kink at |x|. Over (log q, θ), with c = cos θ, the
 deficit of the correlation map,
 
-    G(q, θ) = E φ'(u)² - E (φ(u1) - φ(u2))²/(2q(1 - c)) = Σ θ^m exp(-κ/q) g(q, θ),
+    G(q, θ) = E φ'(u)² - E (φ(u1) - φ(u2))²/(2q(1 - c)) = θ^m exp(-κ/q) g(q, θ),
 
-with m = 1 for what the jumps of φ' take, κ = x²/2 if that closest to 0 is at x, and m = 2 for the
-rest, with that κ if φ is linear up to x and 0 otherwise. In θ, not in c, it is smooth at c = 1,
-kinks or not. E (φ'(u1) - φ'(u2))²/2 is G + tan(θ/2) dG/dθ.
+with m = 1 if φ' jumps, else m = 2, and κ = x²/2 if φ' is constant up to a kink at |x|, else κ = 0.
+In θ, not in c, g is smooth at c = 1, kinks or not. E (φ'(u1) - φ'(u2))²/2 is
+G + tan(θ/2) dG/dθ. If φ jumps, E φ'² is infinite and left out of G: then m = -1, and κ is that of
+a φ that is constant.
 
 Activations that differ in scale alone, φ(x) = h φ1(x/w), share the table of φ1.
 """
-
-from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from meanfield._struct import Whole, static, struct
+from meanfield._struct import Whole, struct
 from meanfield.activations.base import Activation
 from meanfield.chebyshev import locate, series, series_and_slope
 from meanfield.gaussian import Pair, even_pair_sums
@@ -47,40 +45,29 @@ ALL_ANGLES = np.concatenate([ACUTE, np.pi - ACUTE[-2::-1]])
 
 
 @struct
-class Term:
-    """θ^m exp(-κ/q) g(q, θ), g a series; NaN where it is not certified."""
+class Pairs(Whole):
+    """G = θ^m exp(-κ/q) g(q, θ), NaN where it is not certified."""
 
     g: Numbers
     """Coefficients, after the cells `PAIRS` and those of θ, of shape (23, n, 16, 16)."""
     rate: Numbers
     """κ."""
-    power: int = static()
+    power: Numbers
     """m."""
-
-
-@struct
-class Pairs(Whole):
-    """G as a sum of terms: of the jumps of φ', if there are any, and of what is continuous."""
-
-    terms: tuple[Term, ...]
     angles: Numbers
 
     @property
-    def rate(self) -> Array:
-        """The least κ of a term."""
-        return jnp.stack([jnp.asarray(term.rate) for term in self.terms]).min()
+    def jumps(self) -> Array:
+        """Whether φ jumps: E φ'² is then infinite, and not in G."""
+        return jnp.asarray(self.power) < 0
 
-    def read(self, q: Array, theta: Array, values: Sequence[tuple[Array, Array]]) -> Any:
-        """Return exp(κ/q) G and θ dG/dθ likewise, κ the least one, from g and θ dg/dθ by term."""
-        total, growth = 0.0, 0.0
-        for term, (g, slope) in zip(self.terms, values, strict=True):
-            scale = theta**term.power * jnp.exp((self.rate - term.rate) / q)
-            total += scale * g
-            growth += scale * (term.power * g + slope)
-        return total, growth
+    def read(self, theta: Array, g: Array, growth: Array) -> tuple[Array, Array]:
+        """Return exp(κ/q) G and θ dG/dθ likewise, from g and θ dg/dθ."""
+        scale = theta**self.power
+        return scale * g, scale * (self.power * g + growth)
 
     def gaps(self, q: ScalarLike, theta: ScalarLike) -> tuple[Array, Array]:
-        """Return G and E (φ'(u1) - φ'(u2))²/2 at a variance q and an angle θ, scalars.
+        """Return G and G + tan(θ/2) dG/dθ at a variance q and an angle θ, scalars.
 
         The second is NaN beyond π/2, where it would be lost in the error of G.
         """
@@ -89,12 +76,9 @@ class Pairs(Whole):
         angle, y = locate(jnp.asarray(self.angles), theta)
         width = jnp.diff(jnp.asarray(self.angles))[angle]
 
-        def value(term: Term) -> tuple[Array, Array]:
-            g, slope = series_and_slope(series(jnp.asarray(term.g)[cell, angle].T, x), y)
-            return g, theta * slope * 2 / width
-
-        values = [value(term) for term in self.terms]
-        deficit, growth = (jnp.exp(-self.rate / q) * x for x in self.read(q, theta, values))
+        g, slope = series_and_slope(series(jnp.asarray(self.g)[cell, angle].T, x), y)
+        values = self.read(theta, g, theta * slope * 2 / width)
+        deficit, growth = (jnp.exp(-jnp.asarray(self.rate) / q) * value for value in values)
         # tan(θ/2)/θ is 1/2 at 0.
         ratio = jnp.where(theta > 0, jnp.tan(theta / 2) / jnp.where(theta > 0, theta, 1.0), 0.5)
         unknown = (q < np.exp(PAIRS[0])) | (q > np.exp(PAIRS[-1])) | (theta < 0)
@@ -104,9 +88,8 @@ class Pairs(Whole):
 
     @property
     def range(self) -> tuple[float, float]:
-        """The least and the largest variance for which pairs are known, NaN if none is."""
-        known = [np.isfinite(np.asarray(term.g)).all(axis=(1, 2, 3)) for term in self.terms]
-        used = np.flatnonzero(np.all(known, axis=0))
+        """The least and the largest variance of which pairs are known, NaN if of none."""
+        used = np.flatnonzero(np.isfinite(np.asarray(self.g)).all(axis=(1, 2, 3)))
         if not used.size:
             return np.nan, np.nan
         return float(np.exp(PAIRS[used[0]])), float(np.exp(PAIRS[used[-1] + 1]))
@@ -144,12 +127,12 @@ class Table(Whole):
 
 @struct
 class Nameless(Activation):
-    """An activation of which nothing is known but whether it is odd."""
+    """An activation of which nothing is known but whether it is odd, a number."""
 
-    is_odd: bool = static()
+    is_odd: Numbers
 
     @property
-    def odd(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def odd(self) -> Numbers:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Whether φ is known to be odd."""
         return self.is_odd
 
@@ -209,7 +192,8 @@ class Tabulated(Activation):
 
     def bare(self) -> "Tabulated":
         """Return it for kernels that read the table alone: one of them serves all activations."""
-        return Tabulated(Nameless(self.odd), self.table, self.width, self.height)
+        scales = (np.asarray(x, dtype=float) for x in (self.width, self.height))
+        return Tabulated(Nameless(np.asarray(self.odd)), self.table, *scales)
 
     @property
     def steepness(self) -> Array:
@@ -251,18 +235,25 @@ class Tabulated(Activation):
         deficit, gap = self.table.pairs.gaps(self._unit(q), theta)
         return jnp.square(self.steepness) * deficit, jnp.square(self.steepness) * gap
 
+    def _unless_jumping(self, value: Array) -> Array:
+        return jnp.where(self.table.pairs.jumps, jnp.inf, value)
+
     def deficit(self, q: ScalarLike, epsilon: ScalarLike) -> Array:
-        return self._gaps(q, epsilon)[0]
+        return self._unless_jumping(self._gaps(q, epsilon)[0])
 
     def slope_gap(self, q: ScalarLike, epsilon: ScalarLike) -> Array:
-        return self._gaps(q, epsilon)[1]
+        return self._unless_jumping(self._gaps(q, epsilon)[1])
+
+    def _finite_slope_moment(self, q: ScalarLike) -> Array:
+        """Return E φ'², or 0 where it is not in what the table of pairs holds."""
+        return jnp.where(self.table.pairs.jumps, 0.0, self.slope_moment(q, 2))
 
     def decorrelation(self, q: ScalarLike, epsilon: ScalarLike) -> Array:
-        return self.slope_moment(q, 2) - self.deficit(q, epsilon)
+        return self._finite_slope_moment(q) - self._gaps(q, epsilon)[0]
 
     def slope_covariance(self, q1: ScalarLike, q2: ScalarLike, epsilon: ScalarLike) -> Array:
         if q1 is q2:
-            return self.slope_moment(q1, 2) - self.slope_gap(q1, epsilon)
+            return self._finite_slope_moment(q1) - self._gaps(q1, epsilon)[1]
         return self.phi.slope_covariance(q1, q2, epsilon)
 
     def separation(

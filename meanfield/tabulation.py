@@ -11,15 +11,13 @@ from collections.abc import Iterable
 from typing import Any, Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from meanfield._elementwise import PIECE, elementwise
 from meanfield.activations.base import Activation, require_single
-from meanfield.activations.piecewise_linear import PiecewiseLinear
+from meanfield.activations.sampling import sampled
 from meanfield.chebyshev import TAIL, TERMS, nodes, transform
-from meanfield.errors import MeanFieldError
-from meanfield.pair_table import FRACTIONS, no_pairs, tabulated_pairs
+from meanfield.pair_table import no_pairs, tabulated_pairs
 from meanfield.table import WIDE, Table, Tabulated
 from meanfield.typing import Array, ScalarLike
 
@@ -37,25 +35,8 @@ GROUPS = (WIDE.size - 1) // GROUP
 NOTHING = 1e-27
 # It is less for λ/q above this: exp(-70) is 4e-31.
 FAINT = 70.0
-# A curved φ with more cuts beside 0 has no table of pairs.
-MOST_CUTS = 4
-NO_PAIRS = f"{{}} jumps, or is curved with more than {MOST_CUTS} kinks beside 0"
-
-
-def has_table(phi: Activation) -> bool:
-    """Return whether `tabulate` can serve an activation: not if φ jumps."""
-    return not any(np.any(np.asarray(jump) != 0) for jump in phi.jumps())
-
-
-def has_pairs(phi: Activation) -> bool:
-    """Return whether the table of an activation, if it has one, knows correlations.
-
-    It does not where φ is curved and has many kinks beside 0: a table would cost too much.
-    """
-    if not has_table(phi):
-        return False
-    beside = sum(float(cut) != 0 for cut in phi.cuts())
-    return isinstance(phi, PiecewiseLinear) or beside <= MOST_CUTS
+# What φ is up to its first kink is seen at these fractions of it.
+FRACTIONS = np.array([0.1, 0.3, 0.7, 0.99])
 
 
 def tabulate(phi: Activation, parts: Iterable[Part] = PARTS) -> Tabulated:
@@ -71,14 +52,11 @@ def tabulate(phi: Activation, parts: Iterable[Part] = PARTS) -> Tabulated:
     Returns
     -------
     An activation for `Dense` and all that is computed from it, in place of `phi`. What is made is
-    kept: a second call for an activation of this scale or another costs nothing. Raises
-    `MeanFieldError` where φ jumps.
+    kept: a second call for an activation of this scale or another costs nothing.
     """
     if isinstance(phi, Tabulated):
         phi = phi.phi
     require_single(phi)
-    if not has_table(phi):
-        raise MeanFieldError(f"phi = {type(phi).__name__} has no table: it jumps")
     wanted = frozenset(parts)
     one, width, height = phi.standard()
     groups = range(GROUPS)
@@ -161,7 +139,7 @@ def table_of(
                     lines[name][place] = coefficients
             error = max(error, worst)
     pairs = no_pairs()
-    if angles and has_pairs(phi):
+    if angles:
         pairs, worst = tabulated_pairs(*key, angles)
         error = max(error, worst)
     return Table(
@@ -230,6 +208,10 @@ def _group(
         tolerances = (MOMENT_TOLERANCE, MOMENT_TOLERANCE)
     kept, largest = [], 0.0
     for part, size, tolerance in zip(parts, sizes, tolerances, strict=True):
+        if np.isinf(part).all():
+            # φ jumps. A series is infinite if its first coefficient alone is.
+            kept.append(np.where(np.arange(TERMS) == 0, part, 0.0))
+            continue
         coefficients, tail = _coefficients(part)
         allowed = tolerance * size.min(axis=1)
         certified = tail <= allowed
@@ -290,11 +272,11 @@ def _worst(tail: np.ndarray, allowed: np.ndarray, certified: np.ndarray) -> floa
 
 @functools.lru_cache(maxsize=1024)
 def _edge_rate(tree: Any, leaves: tuple[float, ...]) -> float:
-    phi = jax.tree.unflatten(tree, leaves)
-    kinks = [abs(float(kink)) for kink in phi.kinks() if float(kink) != 0]
-    if not kinks:
+    phi = sampled(jax.tree.unflatten(tree, leaves))
+    kinks = np.abs(phi.rough.at[phi.rough.at != 0])
+    if not kinks.size:
         return 0.0
-    first = min(kinks)
-    rays = [np.asarray(phi(jnp.asarray(side * first * FRACTIONS))) / FRACTIONS for side in (1, -1)]
+    first = kinks.min()
+    rays = (phi.values(side * first * FRACTIONS)[0] / FRACTIONS for side in (1, -1))
     homogeneous = all(np.ptp(ray) <= 1e-13 * first for ray in rays)
-    return first**2 / 2 if homogeneous else 0.0
+    return float(first**2 / 2) if homogeneous else 0.0

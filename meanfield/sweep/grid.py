@@ -48,11 +48,11 @@ class Grid:
         self.dims = (*lead, *self.axes)
         lengths = [len(spec.values(name)) for name in self.axes]
         self.shape = (*((len(spec.activations),) if lead else ()), *lengths)
-        self.tables = [by_table(spec, index) for index in range(len(spec.activations))]
+        self.by_table = by_table(spec)
         self.chunks = (*((1,) if lead else ()), *chunk_shape(lengths, self._points_of_a_chunk()))
 
     def _points_of_a_chunk(self) -> int:
-        if all(self.tables):
+        if self.by_table:
             return min(max(TABLE_POINTS, self.size // TABLE_CHUNKS), MOST_TABLE_POINTS)
         share = self.size // QUADRATURE_CHUNKS
         if share >= QUADRATURE_POINTS:
@@ -113,7 +113,7 @@ class Grid:
         values = {name: np.full(legal.size, np.nan) for name in self.variables()}
         if legal.any():
             inside = {name: value[legal] for name, value in points.items()}
-            found = evaluate(self.spec, index, inside, self.tables[index])
+            found = evaluate(self.spec, index, inside, self.by_table)
             status[legal] = found["status"]
             for name, value in values.items():
                 value[legal] = np.where(found["status"] == Status.OK, found[name], np.nan)

@@ -26,7 +26,7 @@ from meanfield.method import completed, in_parallel, uses_table
 from meanfield.observables import Point, observables
 from meanfield.sweep.spec import SweepSpec
 from meanfield.table import Tabulated
-from meanfield.tabulation import NO_PAIRS, Part, distinct, has_pairs, has_table, joined, tabulate
+from meanfield.tabulation import Part, distinct, joined, tabulate
 from meanfield.typing import Array
 
 Values = dict[str, np.ndarray]
@@ -46,23 +46,16 @@ def activation_of(spec: SweepSpec, index: int, values: dict[str, Any]) -> Activa
     return given.make(**{name: values[name] for name in given.parameters() if name in values})
 
 
-def by_table(spec: SweepSpec, index: int) -> bool:
-    """Return whether the points of an activation are read off tables.
+def by_table(spec: SweepSpec) -> bool:
+    """Return whether the points of each activation are read off its tables.
 
     Raises `MeanFieldError` if the spec asks for it and it cannot be.
     """
     sizes = {name: len(spec.values(name)) for name in spec.axes}
     each = math.prod(n for name, n in sizes.items() if name not in spec.parameter_axes)
     on_edge = spec.on == "edge_of_chaos"
-
-    def obstacle() -> str:
-        phi = activation_of(spec, index, spec.activations[index].params)
-        if on_edge:
-            return "" if has_table(phi) else f"{spec.activations[index].label} jumps"
-        return "" if has_pairs(phi) else NO_PAIRS.format(spec.activations[index].label)
-
     size = math.prod(sizes.values()) if on_edge and each >= PER_TABLE else each
-    return uses_table(spec.method, size, obstacle)
+    return uses_table(spec.method, size, str)
 
 
 def evaluate(spec: SweepSpec, index: int, points: Values, table: bool) -> Values:
