@@ -1,6 +1,6 @@
-"""An activation compiled once: its table.
+"""An activation seen once: its table.
 
-One Gaussian is integrated by quadrature at the Chebyshev nodes of log q; pairs are the subject of
+Statistics of one Gaussian are found at the Chebyshev nodes of log q; pairs are the subject of
 `meanfield.pair_table`. A cell is used only where it is certified: the last terms of its series are
 small. What lies elsewhere is left to direct quadrature.
 """
