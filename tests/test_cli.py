@@ -419,7 +419,11 @@ def test_half_written_kernels_are_deleted(tmp_path, monkeypatch):
 
 
 def test_runs_at_the_same_time_share_their_kernels(tmp_path):
-    command = [sys.executable, "-m", "meanfield", "point", "-a", "relu", "--sigma-w", "1.2"]
+    program = (
+        "from meanfield.cli.cache import use_compilation_cache; use_compilation_cache(); "
+        "import jax; print(jax.jit(lambda x: x + 1)(1.0))"
+    )
+    command = [sys.executable, "-c", program]
     environment = {**os.environ, "MEANFIELD_CACHE": str(tmp_path)}
     runs = [
         subprocess.Popen(

@@ -11,10 +11,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from meanfield import plane
+from meanfield import panels, plane
 from meanfield._elementwise import either
 from meanfield._struct import OnHost, pick
 from meanfield.activations.base import Activation, Pointwise
+from meanfield.activations.base import derivative as along
 from meanfield.activations.numpy_rules import by_numpy
 from meanfield.chebyshev import log_derivative
 from meanfield.sampled import Sampled
@@ -29,6 +30,14 @@ def _values(phi: Activation, x: jax.Array) -> tuple[jax.Array, ...]:
 
 def _curvature(phi: Activation, x: jax.Array) -> tuple[jax.Array, ...]:
     return (phi.curvature(x),)
+
+
+def _jet(order: int, phi: Activation, x: jax.Array) -> tuple[jax.Array, ...]:
+    rows, f = [phi(x)], phi.slope
+    for _ in range(order):
+        rows.append(f(x))
+        f = along(f)
+    return tuple(rows)
 
 
 class _ByBlocks:
@@ -52,6 +61,23 @@ class _ByBlocks:
         return tuple(np.concatenate([np.asarray(v) for v in c])[: x.size] for c in columns)
 
 
+@functools.lru_cache(maxsize=64)
+def _jets(tree: Any, leaves: tuple[float, ...], order: int) -> _ByBlocks:
+    return _ByBlocks(functools.partial(_jet, order), _of_numbers(tree, leaves))
+
+
+def derivatives(phi: Activation, x: np.ndarray, order: int) -> list[np.ndarray]:
+    """Return φ and its derivatives up to an order at a vector, almost everywhere."""
+    known = phi.on_numbers()
+    if known is None:
+        return list(_jets(*_key(phi), order)(x))
+    rows, f = [*known.values(x)], known.curvature
+    while len(rows) <= order:
+        rows.append(f(x))
+        f = panels.derivative(f)
+    return rows[: order + 1]
+
+
 @functools.cache
 def _compiled(function: Any) -> Any:
     return jax.jit(function)
@@ -59,13 +85,21 @@ def _compiled(function: Any) -> Any:
 
 def sampled(phi: Activation) -> Sampled:
     """Return the samples of an activation of numbers: one object for equal activations."""
+    return _sampled(*_key(phi))
+
+
+def _key(phi: Activation) -> tuple[Any, tuple[float, ...]]:
     leaves, tree = jax.tree.flatten(phi)
-    return _sampled(tree, tuple(float(np.asarray(leaf)) for leaf in leaves))
+    return tree, tuple(float(np.asarray(leaf)) for leaf in leaves)
+
+
+def _of_numbers(tree: Any, leaves: tuple[float, ...]) -> Activation:
+    return jax.tree.unflatten(tree, [np.float64(leaf) for leaf in leaves])
 
 
 @functools.lru_cache(maxsize=256)
 def _sampled(tree: Any, leaves: tuple[float, ...]) -> Sampled:
-    phi = jax.tree.unflatten(tree, [np.float64(leaf) for leaf in leaves])
+    phi = _of_numbers(tree, leaves)
     with jax.ensure_compile_time_eval():
         known = tuple(float(np.asarray(k)) for k in phi.known())
     values, curvature, exact = phi.on_numbers() or pointwise(phi)

@@ -31,13 +31,12 @@ import math
 from typing import Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from meanfield._struct import concrete
-from meanfield.activations.base import Activation, derivative
+from meanfield.activations.base import Activation
+from meanfield.activations.sampling import derivatives
 from meanfield.errors import MeanFieldError, require
-from meanfield.typing import Array
 
 Interval = tuple[float, float]
 Growth = Literal["bounded", "sublinear", "linear", "superlinear"]
@@ -47,8 +46,6 @@ EVEN = np.linspace(-50.0, 50.0, 40_001)
 SMALLEST, LARGEST, GRADED = 1e-6, 1e8, 6_000
 # A cell is halved this often: to rounding, and to 1e-24 at 0.
 BISECTIONS = 60
-# φ is evaluated this many points at a time, so that it is compiled once.
-CHUNK = 8192
 # The derivatives that are compared at a kink.
 ORDERS = 4
 # One-sided limits are extrapolated from this distance (times max(1, |kink|)).
@@ -252,21 +249,11 @@ class _Piece:
 
 def _derivatives(phi: Activation, x: np.ndarray, order: int) -> np.ndarray:
     """Return φ and its derivatives up to `order` at x, stacked along a new first axis."""
-    flat = x.ravel()
-    padded = np.pad(flat, (0, -len(flat) % CHUNK), mode="edge").reshape(-1, CHUNK)
-    rows = [np.asarray(_compiled(order, phi, jnp.asarray(row))) for row in padded]
-    return np.concatenate(rows, axis=1)[:, : len(flat)].reshape(-1, *x.shape)
-
-
-def _jet(order: int, phi: Activation, x: Array) -> Array:
-    stack, f = [phi(x)], phi.slope
-    for _ in range(order):
-        stack.append(f(x))
-        f = derivative(f)
-    return jnp.stack([jnp.broadcast_to(row, x.shape) for row in stack])
-
-
-_compiled = jax.jit(_jet, static_argnums=0)
+    rows = np.stack(derivatives(phi, x.ravel(), order)).reshape(-1, *x.shape)
+    # Far out, what overflows on the way to a derivative says nothing.
+    lost = np.isinf(rows[1:]) & np.isfinite(rows[0]) & (np.abs(x) > NEAR)
+    rows[1:][lost] = np.nan
+    return rows
 
 
 @np.errstate(over="ignore", invalid="ignore")
@@ -619,7 +606,8 @@ def _convex(pieces: list[_Piece], kinks: tuple[Kink, ...]) -> bool:
     for piece in pieces:
         value, slope, bend = np.abs(piece.values[0]), np.abs(piece.values[1]), piece.values[2]
         size = np.abs(piece.x)
-        rounding = TIE * (value + slope * size) / np.maximum(1.0, size**2)
+        # φ'' is made of terms as large as φ' at least.
+        rounding = TIE * (value + slope * size) / np.maximum(1.0, size**2) + ROUNDING * slope
         if piece.line is None and bool((bend < -rounding).any()):
             return False
     return True
