@@ -699,7 +699,7 @@ class Sum(Activation):
         parts = [phi.on_numbers() for phi in self.terms]
         if not any(parts):
             return None
-        found = [part or pointwise(phi) for part, phi in zip(parts, self.terms, strict=True)]
+        found = [pointwise(phi) for phi in self.terms]
         weights = [float(np.asarray(w)) for w in self.weights]
 
         def values(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -68,14 +68,20 @@ def _jets(tree: Any, leaves: tuple[float, ...], order: int) -> _ByBlocks:
 
 def derivatives(phi: Activation, x: np.ndarray, order: int) -> list[np.ndarray]:
     """Return φ and its derivatives up to an order at a vector, almost everywhere."""
-    known = phi.on_numbers()
-    if known is None:
+    if phi.on_numbers() is None:
         return list(_jets(*_key(phi), order)(x))
-    rows, f = [*known.values(x)], known.curvature
-    while len(rows) <= order:
-        rows.append(f(x))
-        f = panels.derivative(f)
-    return rows[: order + 1]
+    values, *slopes = _slopes(*_key(phi), order)
+    return [*values(x), *(slope(x) for slope in slopes)][: order + 1]
+
+
+@functools.lru_cache(maxsize=64)
+def _slopes(tree: Any, leaves: tuple[float, ...], order: int) -> list[Callable[..., Any]]:
+    """Return (φ, φ') and the derivatives from φ'' on, each from the one before."""
+    known = pointwise(_of_numbers(tree, leaves))
+    found: list[Callable[..., Any]] = [known.values, known.curvature]
+    while len(found) < order:
+        found.append(panels.derivative(found[-1]))
+    return found
 
 
 @functools.cache
@@ -102,12 +108,15 @@ def _sampled(tree: Any, leaves: tuple[float, ...]) -> Sampled:
     phi = _of_numbers(tree, leaves)
     with jax.ensure_compile_time_eval():
         known = tuple(float(np.asarray(k)) for k in phi.known())
-    values, curvature, exact = phi.on_numbers() or pointwise(phi)
+    values, curvature, exact = pointwise(phi)
     return Sampled(values, curvature, known, exact)
 
 
 def pointwise(phi: Activation) -> Pointwise:
-    """Return an activation of JAX as a function of numbers."""
+    """Return an activation as a function of numbers."""
+    known = phi.on_numbers()
+    if known is not None:
+        return known
     curvature = _ByBlocks(_curvature, phi)
     return Pointwise(
         _ByBlocks(_values, phi),  # pyright: ignore[reportArgumentType]
