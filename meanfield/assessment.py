@@ -32,22 +32,17 @@ References
 
 import dataclasses
 import math
+from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from meanfield._elementwise import elementwise
-from meanfield._struct import on_host
-from meanfield.activations.base import WIDE_SIZE
+from meanfield._elementwise import by_host
 from meanfield.criticality import STEADY
 from meanfield.errors import MeanFieldError
-from meanfield.gaussian import LINE_SIZE, line_rule
 from meanfield.jacobian import jacobian_moments, slope_kurtosis
 from meanfield.layers import Dense, Ensemble
 from meanfield.propagation import rollout
 from meanfield.spectrum import largest_singular_value
-from meanfield.typing import Array, ScalarLike
 
 ENSEMBLES: tuple[Ensemble, ...] = ("gaussian", "orthogonal")
 # Correlations of inputs whose fate is told.
@@ -175,33 +170,38 @@ def require_count(name: str, value: int) -> None:
 def _width_spread(layer: Dense, q: float, depth: int, width: int) -> float:
     """Return the relative standard deviation of the squared gradient of networks of a width."""
     below = np.arange(depth)[::-1]
-    variance = on_host(_unit_variance(layer, q, below.astype(float)))
+    variance = _unit_variance(layer, q, below.astype(float))
     weights = 2 * (float(slope_kurtosis(layer.phi, q)) - (layer.ensemble == "orthogonal"))
     total = (depth * weights + float(variance.sum())) / width
     return total if math.isnan(total) else math.sqrt(max(0.0, _exp(total) - 1))
 
 
-@elementwise()
-def _unit_variance(layer: Dense, q: ScalarLike, below: ScalarLike) -> Array:
-    """Return the units' part of v_l where `below` layers follow."""
-    phi, gain = layer.phi, jnp.square(layer.sigma_w)
+def _unit_variance(layer: Dense, q: float, below: np.ndarray) -> np.ndarray:
+    """Return the units' part of v_l where `below` layers follow.
 
-    def mean_slope(q: Array) -> Array:
-        return phi.slope_moment(q, 2)
+    It is Var[φ'²/E φ'² + r φ²]; orthogonal weights take off half the square of its part in z² - 1.
+    """
 
-    q = jnp.asarray(q, float)
-    mean, tangent = jax.jvp(mean_slope, (q,), (jnp.ones_like(q),))
-    slope = gain * phi.variance_slope(q)
-    away = jnp.abs(slope - 1) > STEADY
-    rest = jnp.where(away, 1 - slope, 1.0)
-    runs = jnp.where(away, (1 - slope**below) / rest, below)
-    response = tangent / mean * gain * runs
-    size = WIDE_SIZE if phi.oscillates else LINE_SIZE
-    rule = line_rule(q, phi.cuts(), size)
-    u = jnp.sqrt(q) * rule.z
-    values = jnp.square(phi.slope(u)) / mean + response * jnp.square(phi(u))
-    variance = rule.mean(jnp.square(values)) - jnp.square(rule.mean(values))
+    def moments(phi: Any, q: np.ndarray) -> tuple[np.ndarray, ...]:
+        return (
+            phi.slope_moment(q, 2),
+            phi.slope_moment(q, 4),
+            phi.moment_rate(q, "slope2", 1),
+            phi.second_moment(q),
+            phi.variance_slope(q),
+            phi.product_moment(q, 2),
+            phi.product_moment(q, 4),
+        )
+
+    found = (float(x) for x in by_host(moments, layer.phi, q))
+    mean, fourth, tangent, second, growth, cross, square = found
+    slope = float(layer.sigma_w) ** 2 * growth
+    away = abs(slope - 1) > STEADY
+    runs = (1 - slope**below) / (1 - slope) if away else below
+    r = tangent / mean * float(layer.sigma_w) ** 2 * runs
+    own, both, bent = fourth / mean**2 - 1, cross / mean - second, square - second**2
+    variance = own + 2 * r * both + r**2 * bent
     if layer.ensemble == "gaussian":
         return variance
-    turned = (1 - jnp.square(layer.sigma_b) / q) * rule.mean((rule.z**2 - 1) * values)
-    return variance - jnp.square(turned) / 2
+    turned = 2 * q * (1 - float(layer.sigma_b) ** 2 / q) * (tangent / mean + r * growth)
+    return variance - turned**2 / 2

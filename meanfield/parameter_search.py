@@ -7,8 +7,9 @@ that holds those nearest to the present ones p° are found,
 
     minimise |x - x°|²  such that  g_i(x) ≥ 0,        x = log p where p must be positive, else p,
 
-by sequential quadratic programming (SciPy's SLSQP [1]) with the derivatives of q(p) from the
-implicit function theorem. It is begun at p°, and from stretched ones where that fails.
+by sequential quadratic programming (SciPy's SLSQP [1]) with derivatives from values nearby: so
+every quantity will do, of every activation. It is begun at p°, and from stretched ones where that
+fails.
 
 References
 ----------
@@ -20,7 +21,6 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from scipy import optimize
@@ -43,6 +43,8 @@ TOLERANCE = 1e-7
 # Parameters are looked for within this factor of where they begin, and where they are legal.
 REACH = 1e4
 BISECTIONS = 60
+# The step of derivatives, in x.
+STEP = 1e-3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,8 +112,8 @@ class _Scale:
     def of(self, value: float) -> float:
         return math.log(value) if self.positive else value
 
-    def value(self, x: Any) -> Any:
-        return jnp.exp(x) if self.positive else x
+    def value(self, x: float) -> float:
+        return math.exp(x) if self.positive else x
 
     def moved(self, x: float, factor: float) -> float:
         moved = x + math.log(factor) if self.positive else x * factor
@@ -175,17 +177,18 @@ class _Search:
         scales: list[_Scale],
     ) -> None:
         self.phi, self.sigma_b, self.limits, self.scales = phi, sigma_b, limits, scales
-        self._values = jax.jit(self._measure)
-        self._slopes = jax.jit(jax.jacfwd(self._measure))
 
     def _at(self, x: Any) -> Activation:
         given = {name: getattr(self.phi, name) for name in type(self.phi).parameters()}
         chosen = {s.name: s.value(value) for s, value in zip(self.scales, x, strict=True)}
         return dataclasses.replace(self.phi, **given | chosen)  # pyright: ignore[reportArgumentType]
 
-    def _measure(self, x: Array) -> Array:
-        phi = self._at(list(x))
+    def _values(self, x: np.ndarray) -> np.ndarray:
+        """Return the quantities that are limited; NaN where there is no edge."""
+        phi = self._at([float(value) for value in x])
         point = edge_of_chaos(phi, self.sigma_b, "quadrature")
+        if point.status != Status.OK:
+            return np.full(len(self.limits), np.nan)
         state = SteadyState(point.q, point.slope, jnp.ones(()), point.status)
         layer = Dense(phi, point.sigma_w, self.sigma_b)
         network = Point(layer, state, critical=True)
@@ -193,17 +196,30 @@ class _Search:
             NETWORK[name](phi, point) if name in NETWORK else observables[name].function(network)
             for name, _, _ in self.limits
         ]
-        return jnp.stack([jnp.asarray(value, float) for value in found])
+        return np.array([float(value) for value in found])
+
+    def _slopes(self, x: np.ndarray) -> np.ndarray:
+        """Return their derivatives, from values at four places in each direction."""
+        columns = []
+        for i, scale in enumerate(self.scales):
+            middle = np.clip(x[i], scale.low + 2 * STEP, scale.high - 2 * STEP)
+            values = []
+            for k in (-2, -1, 1, 2):
+                at = np.array(x)
+                at[i] = middle + k * STEP
+                values.append(self._values(at))
+            columns.append((8 * (values[2] - values[1]) - (values[3] - values[0])) / (12 * STEP))
+        return np.stack(columns, axis=1)
 
     def _room(self, x: np.ndarray) -> np.ndarray:
         """Return what is left up to each limit, relative to it; far below 0 without an edge."""
-        values = np.asarray(self._values(jnp.asarray(x)))
+        values = self._values(x)
         limits, signs = (np.array([limit[i] for limit in self.limits]) for i in (1, 2))
         room = signs * (limits - values) / np.maximum(np.abs(limits), 1e-3)
         return np.where(np.isfinite(room), room, -1e3)
 
     def _room_slopes(self, x: np.ndarray) -> np.ndarray:
-        slopes = np.asarray(self._slopes(jnp.asarray(x)))
+        slopes = self._slopes(x)
         limits, signs = (np.array([limit[i] for limit in self.limits]) for i in (1, 2))
         return np.nan_to_num(-(signs / np.maximum(np.abs(limits), 1e-3))[:, None] * slopes)
 
@@ -221,7 +237,7 @@ class _Search:
         return found.x if self._room(found.x).min() >= -TOLERANCE else None
 
     def result(self, x: np.ndarray, status: Status) -> Design:
-        values = np.asarray(self._values(jnp.asarray(x)))
+        values = self._values(x)
         parameters = {
             s.name: float(s.value(value)) for s, value in zip(self.scales, x, strict=True)
         }

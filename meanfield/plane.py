@@ -90,12 +90,31 @@ class Smoothed(NamedTuple):
 
 def smoothed(phi: Sampled, base: np.ndarray, offset: np.ndarray, s: float) -> Smoothed:
     """Return what z makes of φ(base + offset + s z), elements of vectors by themselves."""
+    found = np.empty((len(Smoothed._fields), base.size))
+    for part, cuts in _cuts(phi, base, offset, s):
+        found[:, part] = _inner(phi, base[part], offset[part], s, cuts)
+    return Smoothed(*found)
+
+
+def squared_curvature(phi: Sampled, base: np.ndarray, s: float) -> np.ndarray:
+    """Return E φ''(base + s z)² of a φ without kinks."""
+    found, nowhere = np.empty(base.size), np.zeros(base.size)
+    for part, cuts in _cuts(phi, base, nowhere, s):
+        _, _, weights, places = _nodes(base[part], nowhere[part], s, cuts)
+        curves = phi.curvature_at(places.ravel()).reshape(places.shape)
+        found[part] = np.einsum("yiz,yiz->y", curves**2, weights)
+    return found
+
+
+def _cuts(
+    phi: Sampled, base: np.ndarray, offset: np.ndarray, s: float
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield some elements, and where panels end within their reach, in units of s."""
     edges = phi.edges
     at = base + offset
     first = np.searchsorted(edges, at - WIDTH * s, side="right")
     last = np.searchsorted(edges, at + WIDTH * s, side="left")
     count = np.maximum(last - first, 0)
-    found = np.empty((len(Smoothed._fields), at.size))
     for n in np.unique(count):
         rows = np.flatnonzero(count == n)
         step = max(1, AT_ONCE // ((n + INNER.size) * NODES))
@@ -103,20 +122,27 @@ def smoothed(phi: Sampled, base: np.ndarray, offset: np.ndarray, s: float) -> Sm
             part = rows[start : start + step]
             inside = edges[first[part, None] + np.arange(n)]
             z = ((inside - base[part, None]) - offset[part, None]) / s
-            found[:, part] = _inner(phi, base[part], offset[part], s, np.clip(z, -WIDTH, WIDTH))
-    return Smoothed(*found)
+            yield part, np.clip(z, -WIDTH, WIDTH)
 
 
-def _inner(
-    phi: Sampled, base: np.ndarray, offset: np.ndarray, s: float, cuts: np.ndarray
-) -> np.ndarray:
+def _nodes(
+    base: np.ndarray, offset: np.ndarray, s: float, cuts: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return half the widths of pieces, nodes z, weights of E_z, and where φ is evaluated."""
     grid = np.broadcast_to(INNER, (base.size, INNER.size))
     ends = np.sort(np.concatenate([grid, cuts], axis=1), axis=1)
     x, w = gauss(NODES)
     half = np.diff(ends, axis=1)[..., None] / 2
     z = (ends[:, :-1, None] + ends[:, 1:, None]) / 2 + half * x
     weights = half * w * np.exp(-0.5 * z * z) / np.sqrt(2 * np.pi)
-    places = base[:, None, None] + (offset[:, None, None] + s * z)
+    return half, z, weights, base[:, None, None] + (offset[:, None, None] + s * z)
+
+
+def _inner(
+    phi: Sampled, base: np.ndarray, offset: np.ndarray, s: float, cuts: np.ndarray
+) -> np.ndarray:
+    half, z, weights, places = _nodes(base, offset, s, cuts)
+    w = gauss(NODES)[1]
     values, slopes = (v.reshape(z.shape) for v in phi.values(places.ravel()))
 
     def mean(f: np.ndarray) -> np.ndarray:

@@ -263,6 +263,9 @@ class Sampled:
         if name == "turn":
             still = self._nodes.slope[:, 0, 0].mean()
             return Column(side * t * (slope - still), t * np.abs(slope))
+        if name.startswith("product"):
+            power = int(name.removeprefix("product"))
+            return Column(phi**power * slope ** (4 - power), phi**power * slope ** (4 - power))
         power = int(name.removeprefix("slope"))
         return Column(slope**power, np.abs(slope) ** power)
 
@@ -423,6 +426,11 @@ class Sampled:
         """Return E φ'(u)^power; inf if φ jumps."""
         found = self.expect(f"slope{power}", q)
         return np.where(self.diverges(power), np.inf, found)
+
+    def product_moment(self, q: np.ndarray, power: int) -> np.ndarray:
+        """Return E φ(u)^power φ'(u)^(4 - power)."""
+        found = self.expect(f"product{power}", q)
+        return np.where(self.diverges(4 - power), np.inf, found) if power < 4 else found
 
     def diverges(self, power: int) -> bool:
         """Return whether φ jumps, or φ'^power is not integrable."""

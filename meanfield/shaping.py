@@ -36,20 +36,17 @@ References
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import cast
+from typing import Any, NamedTuple, cast
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from scipy import optimize
 
-from meanfield._struct import struct
+from meanfield import plane
 from meanfield.activations import Activation, LeakyRelu, Relu, activation
 from meanfield.activations.base import require_single
 from meanfield.activations.combinators import Affine
+from meanfield.activations.sampling import sampled
 from meanfield.errors import MeanFieldError, Status, require
-from meanfield.gaussian import line_rule
-from meanfield.typing import Array, ScalarLike
 
 Map = Callable[[float], float]
 Network = int | Callable[[Map, float], float]
@@ -113,7 +110,7 @@ def dks(phi: Activation, network: Network, slope: float = 1.5) -> Shaped:
     if found is None:
         return _nothing(phi, local)
     seen = _look(phi, *found)
-    return _scaled(phi, *found, -float(seen.mean), local)
+    return _scaled(phi, *found, -float(seen.mean[0]), local)
 
 
 def tat(
@@ -138,7 +135,7 @@ def tat(
     if found is None:
         return _nothing(phi, local)
     seen = _look(phi, *found)
-    offset = float(seen.offset - seen.mean)
+    offset = float((seen.offset - seen.mean)[0])
     return _scaled(phi, *found, offset, local)
 
 
@@ -191,95 +188,95 @@ def _tailored_relu(phi: Activation, network: Network, correlation: float) -> Sha
 def _shaped_relu(phi: Relu, local: float) -> Shaped:
     def excess(log_scale: float) -> float:
         seen = _look(phi, math.exp(log_scale), 1.0)
-        return float(seen.excess / seen.variance) - (local - 1)
+        return float((seen.excess / seen.variance)[0]) - (local - 1)
 
     low, high = map(math.log, SCALES)
     if excess(low) > 0 or excess(high) < 0:
         return _nothing(phi, local)
     at = math.exp(cast(float, optimize.brentq(excess, low, high, xtol=TIGHT)))
-    return _scaled(phi, at, 1.0, -float(_look(phi, at, 1.0).mean), local)
+    return _scaled(phi, at, 1.0, -float(_look(phi, at, 1.0).mean[0]), local)
 
 
-@struct
-class _Seen:
-    """What f(z) = φ(αz + β) = m + bz + r(z) is made of."""
+class _Seen(NamedTuple):
+    """What f(z) = φ(αz + β) = m + bz + r(z) is made of, vectors over β."""
 
-    mean: Array
-    variance: Array
-    steepness: Array
+    mean: np.ndarray
+    variance: np.ndarray
+    steepness: np.ndarray
     """E f'²."""
-    excess: Array
+    excess: np.ndarray
     """E r'² - E r²."""
-    offset: Array
+    offset: np.ndarray
     """κ of TAT."""
-    bend: Array
+    bend: np.ndarray
     """E f''²."""
-    remainder: Array
+    remainder: np.ndarray
     """E r²."""
-    slope_remainder: Array
+    slope_remainder: np.ndarray
     """E r'²."""
-    twist: Array
+    twist: np.ndarray
     """b E z²r' + E zrr'."""
-    tilt: Array
+    tilt: np.ndarray
     """E zr' = E f''."""
 
 
-@jax.jit
-def _look(phi: Activation, alpha: ScalarLike, beta: ScalarLike) -> _Seen:
-    f = _moved(phi, alpha, beta)
-    rule = line_rule(1.0, f.cuts())
-    z, values, slopes = rule.z, f(rule.z), f.slope(rule.z)
-    mean, b = rule.mean(values), rule.mean(slopes)
-    r, bend = values - mean - b * z, slopes - b
-    remainder, slope_remainder = rule.sum(r**2), rule.sum(bend**2)
-    excess, tilt = slope_remainder - remainder, rule.sum(z * bend)
+def _look(phi: Activation, alpha: float, beta: Any) -> _Seen:
+    beta = np.atleast_1d(np.asarray(beta, dtype=float))
+    samples = sampled(phi)
+    samples.upto(float(np.abs(beta).max()) + plane.WIDTH * alpha)
+    seen = plane.smoothed(samples, beta, np.zeros_like(beta), alpha)
+    # r = α R and r' = α (φ' - E φ'), R the integral of φ' - E φ' over z without its mean.
+    spread = seen.slope_variance - seen.lack
+    turned = (seen.slope_variance_turn + 2 * spread - seen.lack_turn) / 2
+    b, square = alpha * seen.slope, alpha**2
+    excess, tilt = square * seen.lack, alpha * seen.bend
     return _Seen(
-        mean,
-        b * b + remainder,
-        rule.mean(slopes**2),
-        excess,
-        jnp.sign(tilt) * jnp.sqrt(jnp.maximum(excess, 0.0)),
-        rule.mean(f.curvature(z) ** 2),
-        remainder,
-        slope_remainder,
-        b * rule.sum(z * z * bend) + rule.sum(z * r * bend),
-        tilt,
+        mean=seen.mean,
+        variance=seen.variance,
+        steepness=square * (seen.slope**2 + seen.slope_variance),
+        excess=excess,
+        offset=np.sign(tilt) * np.sqrt(np.maximum(excess, 0.0)),
+        bend=square**2 * plane.squared_curvature(samples, beta, alpha),
+        remainder=square * spread,
+        slope_remainder=square * seen.slope_variance,
+        twist=b * alpha * seen.slope_turn + square * turned,
+        tilt=tilt,
     )
 
 
-def _gap_of_dks(seen: _Seen) -> Array:
+def _gap_of_dks(seen: _Seen) -> np.ndarray:
     """Return (Q'(1) - 1) Var f, relative to E r²."""
     return seen.twist / seen.remainder - 1
 
 
-def _gap_of_tat(seen: _Seen) -> Array:
+def _gap_of_tat(seen: _Seen) -> np.ndarray:
     """Return (Q'(1) - 1) E f'², relative to E r'²."""
     return (seen.twist + seen.offset * seen.tilt) / seen.slope_remainder - 1
 
 
+@np.errstate(all="ignore")
 def _solve(
     phi: Activation,
-    measure: Callable[[_Seen], Array],
+    measure: Callable[[_Seen], np.ndarray],
     target: float,
-    gap: Callable[[_Seen], Array],
+    gap: Callable[[_Seen], np.ndarray],
 ) -> tuple[float, float] | None:
     """Return α and β > 0, or the β nearest to 0, with the measure at its target and no gap."""
 
     def at(numbers: np.ndarray) -> list[float]:
         seen = _look(phi, math.exp(np.clip(numbers[0], -FARTHEST, FARTHEST)), numbers[1])
-        ratio = float(measure(seen)) / target
-        return [math.log(ratio) if ratio > 0 else -FARTHEST, float(gap(seen))]
+        ratio = float(measure(seen)[0]) / target
+        return [math.log(ratio) if ratio > 0 else -FARTHEST, float(gap(seen)[0])]
 
     width = abs(width_of(phi))
     small, shifts = SMALL * width, SHIFTS * width
-    along = jax.vmap(lambda beta: _look(phi, small, beta))(shifts)
+    along = _look(phi, small, shifts)
     visible = along.remainder > FAINT * (along.mean**2 + along.variance)
-    gaps = np.asarray(jnp.where(visible, jax.vmap(gap)(along), jnp.nan))
-    with np.errstate(invalid="ignore"):
-        turns = np.flatnonzero(gaps[:-1] * gaps[1:] < 0)
+    gaps = np.where(visible, gap(along), np.nan)
+    turns = np.flatnonzero(gaps[:-1] * gaps[1:] < 0)
     starts = (shifts[turns] + shifts[turns + 1]) / 2
     for beta in sorted(starts, key=lambda beta: (round(abs(beta) / width, 6), -beta)):
-        first = float(measure(_look(phi, small, beta)))
+        first = float(measure(_look(phi, small, beta))[0])
         if not first > 0:
             continue
         # What is measured grows like α².
@@ -288,11 +285,6 @@ def _solve(
         if np.max(np.abs(at(found.x))) < SOLVED:
             return math.exp(found.x[0]), float(found.x[1])
     return None
-
-
-def _moved(phi: Activation, alpha: ScalarLike, beta: ScalarLike) -> Activation:
-    """Return x ↦ φ(αx + β)."""
-    return Affine(phi, rate=alpha, centre=-jnp.asarray(beta) / alpha)
 
 
 def width_of(phi: Activation) -> float:

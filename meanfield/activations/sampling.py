@@ -166,6 +166,11 @@ class Numeric(OnHost):
     def slope_moment(self, q: Any, power: int) -> np.ndarray:
         return self.steepness**power * self.one.slope_moment(self._unit(q), power)
 
+    def product_moment(self, q: Any, power: int) -> np.ndarray:
+        """Return E φ^p φ'^(4-p), p = 2 or 4."""
+        found = self.one.product_moment(self._unit(q), power)
+        return self.height**power * self.steepness ** (4 - power) * found
+
     def variance_slope(self, q: Any) -> np.ndarray:
         return self.steepness**2 * self.one.variance_slope(self._unit(q))
 
