@@ -42,6 +42,9 @@ ROUNDED = 1e-11
 STEPS = 16
 # What is below this is 0, within [-1, 1] and beyond.
 NOTHING, FAR_NOTHING = 1e-250, 1e-40
+# What is below this part of what lies further in is 0 beside it, in each Gaussian. Heights further
+# in are told by so many bins an octave, from 2^-80 on.
+FAINT, BINS, FIRST_BIN = 1e-30, 16, -80
 # A panel of this part of its place is at rounding.
 FINEST = 4 * np.finfo(float).eps
 SMALLEST = 2.0**-80
@@ -165,6 +168,7 @@ class _Sampling:
     def __init__(self, values: Values, slopes: bool = True):
         self.values = values
         self.parts = 2 if slopes else 1
+        self.heights = np.zeros((2, BINS * (int(np.log2(LARGEST)) - FIRST_BIN) + 1))
 
     def panels(self, lowest: float, highest: float, known: np.ndarray) -> Panels:
         octaves = np.concatenate([[0.0], 2.0 ** np.arange(-1, np.log2(LARGEST) + 1)])
@@ -211,7 +215,8 @@ class _Sampling:
             size, middle = highs - lows, (lows + highs) / 2
             x = _with_ends(lows, highs)
             phi, slope = (v.reshape(x.shape) for v in self.values(x.ravel()))
-            tail, error, slope_error, faint = _tails(x, size, phi, slope, self.parts)
+            further_in = self._further_in(x, phi, slope)
+            tail, error, slope_error, faint = _tails(x, size, phi, slope, self.parts, further_in)
             finite = np.isfinite(phi).all(axis=1) & np.isfinite(slope).all(axis=1)
             noise = faint & (tail >= parent / 4) & (size < 1e-2)
             step = np.maximum(STEP, np.abs(middle) * GROWTH)
@@ -241,6 +246,20 @@ class _Sampling:
         order = np.argsort(parts[0], kind="stable")
         lows, highs, error, slope_error, tiny = (part[order] for part in parts)
         return _Cells(lows, highs, error, slope_error, np.stack([lows[tiny], highs[tiny]]))
+
+    def _further_in(self, x: np.ndarray, phi: np.ndarray, slope: np.ndarray) -> np.ndarray:
+        """Return how large φ and φ' are seen to be nearer to 0 than panels are, on either side."""
+
+        def bins(x: np.ndarray) -> np.ndarray:
+            with np.errstate(divide="ignore"):
+                place = BINS * (np.log2(np.abs(x)) - FIRST_BIN)
+            return np.clip(place, 0, self.heights.shape[1] - 1).astype(int)
+
+        places = bins(x)
+        for known, values in zip(self.heights, (phi, slope), strict=True):
+            np.maximum.at(known, places, np.where(np.isfinite(values), np.abs(values), 0.0))
+        inner = np.maximum(places.min(axis=1) - 1, 0)
+        return np.maximum.accumulate(self.heights, axis=1)[:, inner]
 
     def _narrow_features(self, cells: "_Cells", rough: np.ndarray) -> np.ndarray:
         """Return points of the scan at which φ or φ' is less smooth than its panel allows."""
@@ -335,7 +354,12 @@ def _scan() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _tails(
-    x: np.ndarray, width: np.ndarray, phi: np.ndarray, slope: np.ndarray, parts: int = 2
+    x: np.ndarray,
+    width: np.ndarray,
+    phi: np.ndarray,
+    slope: np.ndarray,
+    parts: int = 2,
+    further_in: np.ndarray | float = 0.0,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return, by panel, what is not resolved over what may be, and the errors of φ and φ'.
 
@@ -354,7 +378,10 @@ def _tails(
         slope_may = (10 * TOLERANCE + turn) * steep + rounded * height
         tail, slope_tail = _unresolved(phi), _unresolved(slope) * (parts == 2)
         nothing = np.where(place > 1, FAR_NOTHING, NOTHING)
-        ratio = np.maximum(tail / (may + nothing), slope_tail / (slope_may + nothing))
+        beside, beside_slope = FAINT * np.broadcast_to(further_in, (2, place.size))
+        ratio = np.maximum(
+            tail / (may + nothing + beside), slope_tail / (slope_may + nothing + beside_slope)
+        )
         faint = tail <= NOISE * height
         faint &= slope_tail <= NOISE * (steep + height / (place + width))
     return ratio, tail, slope_tail, faint
