@@ -12,7 +12,7 @@ q names exactly one candidate,
 
 `critical_point` evaluates (*); `edge_of_chaos` inverts its second half for the smallest q, and
 `edge_branches` for all of them. There is no fixed-point iteration, so the edge is as accurate as
-the quadrature. `edge_curve` follows (*) along q: where the edge begins and turns back in σb, and
+expectations are. `edge_curve` follows (*) along q: where the edge begins and turns back in σb, and
 where V'(q) passes 1. Beyond such a half-stable point V repels from the edge: that of GELU is
 unstable below σb = 0.416 [3].
 
@@ -141,8 +141,8 @@ def edge_of_chaos(phi: Activation, sigma_b: ScalarLike, method: Method = "auto")
     exists at this σb, NOT_CONVERGED where the search met an unresolved expectation or σb > 3e6.
     Differentiable by the implicit function theorem for σb > 0.
 
-    The `method` is "quadrature", a millisecond a network; "table", which reads q off a table of φ
-    (`meanfield.tabulate`), microseconds each, and leaves to quadrature what is not settled so; or
+    The `method` is "quadrature", milliseconds a network; "table", which reads q off a table of φ
+    (`meanfield.tabulate`), microseconds each, and solves by itself what is not settled so; or
     "auto", which takes the table for 256 networks and more of one φ, unless they are traced. Both
     agree to 1e-10.
     """

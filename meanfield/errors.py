@@ -52,8 +52,8 @@ _MESSAGES = {
     Status.OK: "solved",
     Status.NO_SOLUTION: "no such point exists for this activation and these parameters",
     Status.NOT_CONVERGED: (
-        "the quadrature or the root search could not certify an answer here: "
-        "the activation oscillates, grows or kinks faster than the rule resolves"
+        "no expectation or root could be certified here: the activation oscillates, grows or "
+        "kinks faster than it is resolved"
     ),
     Status.NONFINITE: "a Gaussian expectation is infinite or overflows double precision",
     Status.DIVERGES: "the variance grows without bound: lower sigma_w",

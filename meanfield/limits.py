@@ -1,7 +1,7 @@
 """Where do variances and correlations settle, in one network or in many?
 
-One network is solved by quadrature (`meanfield.fixedpoint`), many of one activation are read off
-its table (`meanfield.batch`), and what that does not know is solved by quadrature.
+One network is solved by itself (`meanfield.fixedpoint`), many of one activation are read off its
+table (`meanfield.batch`), and what that does not know is solved by itself.
 """
 
 from typing import cast

@@ -1,4 +1,4 @@
-"""By table or by quadrature, as a caller asks for; many points at a time, on all processors."""
+"""Each network by itself ("quadrature"), or by table; many points at a time, on all processors."""
 
 import math
 from collections.abc import Callable, Hashable, Iterable, Iterator

@@ -33,7 +33,7 @@ from meanfield.sweep.store import status_attributes
 from meanfield.tabulation import tabulate
 from meanfield.typing import Array
 
-# Pieces of a grid per processor, for quadrature.
+# Pieces of a grid per processor, of networks that are solved by themselves.
 PIECES = 4
 # The edge beside a diagram: variances from, to, and how many.
 EDGE = (1e-4, 1e4, 401)
@@ -63,9 +63,9 @@ def phase_diagram(
     sigma_w, sigma_b : one-dimensional arrays of standard deviations, ascending.
     keep : the probability with which dropout keeps a unit.
     q0 : the variance that the first layer receives.
-    method : "quadrature" solves every network by Gaussian quadrature, a few milliseconds each.
-        "table" compiles the activation into a table first (`meanfield.tabulate`) and reads all
-        networks off it, a few microseconds each; what it does not settle is solved by quadrature.
+    method : "quadrature" solves every network by itself, some milliseconds each. "table" makes a
+        table of the activation first (`meanfield.tabulate`) and reads all networks off it, a few
+        microseconds each; what it does not settle is solved by itself.
         Both agree to 1e-10 in q and chi and to 1e-9 in epsilon. "auto" takes the table where
         there is one, for networks without dropout, and the grid has 256 points or more.
 

@@ -1,6 +1,6 @@
 """Two inputs through the layers of a network, one after another.
 
-A pair is followed by quadrature, layer by layer, or by the table of its activation. Pairs of one
+A pair is followed by itself, layer by layer, or by the table of its activation. Pairs of one
 variance pass a layer together (`meanfield.rollout_batch`). Those of unequal variances go one by
 one until both variances are fixed, and together from there on.
 """
@@ -27,7 +27,7 @@ from meanfield.typing import Array, ScalarLike
 
 # Pairs that are rolled out by one kernel, if they are few and if they are many.
 SHORT, LONG = 16, 512
-# So many layers of a pair cost by quadrature what a network does.
+# So many layers of a pair cost by themselves what a network does.
 LAYERS = 4
 # Layers that pairs of unequal variances pass between two looks at whether these are fixed.
 SPANS = (4, 16, 64)
@@ -51,11 +51,11 @@ def rollout(
     q1, q2, q12 : the covariance of the two inputs; q1, q2 > 0, |q12| ≤ √(q1 q2). Arguments
         broadcast, parameters of the layer included.
     depth : an integer >= 0.
-    method : "quadrature", a millisecond for a pair and a layer; "table", which compiles the
-        activation of one dense layer without dropout first (`meanfield.tabulate`) and reads pairs
-        off it, 50 nanoseconds each where variances are fixed; or "auto", which takes the table for
-        1024 layers of pairs and more, unless they are traced. What the table does not know is left
-        to quadrature. Both agree to 1e-9 a layer.
+    method : "quadrature", milliseconds for a pair and a layer; "table", which makes a table of the
+        activation of one dense layer without dropout (`meanfield.tabulate`) and reads pairs off it,
+        50 nanoseconds each where variances are fixed; or "auto", which takes the table for 1024
+        layers of pairs and more, unless they are traced. What the table does not know is computed
+        for each pair by itself. Both agree to 1e-9 a layer.
 
     Returns
     -------
@@ -115,7 +115,7 @@ def _read(layer: Dense, q1: ScalarLike, q2: ScalarLike, q12: ScalarLike, depth: 
 
 
 def _is_quick(phi: Activation) -> bool:
-    """Return whether pairs of unequal variances take less than direct quadrature."""
+    """Return whether pairs of unequal variances take less by table."""
     return isinstance(phi, PiecewiseLinear | Sin) or not phi.cuts()
 
 

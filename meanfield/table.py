@@ -145,7 +145,7 @@ class Tabulated(Activation):
     """φ(x) = height·φ1(x/width), its statistics read off the table of φ1.
 
     They are NaN where the table has nothing certified; variances may then be arrays for those of
-    one Gaussian. What a table does not hold is left to the quadrature of φ; of unequal variances a
+    one Gaussian. What a table does not hold is asked of φ; of unequal variances a
     smooth φ has a rule of its own.
     """
 

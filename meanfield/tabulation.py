@@ -2,7 +2,7 @@
 
 Statistics of one Gaussian are found at the Chebyshev nodes of log q; pairs are the subject of
 `meanfield.pair_table`. A cell is used only where it is certified: the last terms of its series are
-small. What lies elsewhere is left to direct quadrature.
+small. What lies elsewhere is computed directly.
 """
 
 import dataclasses
@@ -28,10 +28,10 @@ PARTS: tuple[Part, ...] = ("moments", "edge", "means", "acute", "obtuse")
 MOMENT_TOLERANCE, SLOPE_TOLERANCE, EDGE_TOLERANCE = 1e-12, 1e-11, 1e-11
 # What σb² is on the edge may be so wrong where it is only asked whether it is below another.
 ROUGH = 1e-3
-# Cells of one Gaussian are made by so many at a time: one call of quadrature.
+# Cells of one Gaussian are made by so many at a time: one call.
 GROUP = PIECE // TERMS
 GROUPS = (WIDE.size - 1) // GROUP
-# A bias variance of this part of q is rounded to 0 by quadrature.
+# A bias variance of this part of q is 0.
 NOTHING = 1e-27
 # It is less for λ/q above this: exp(-70) is 4e-31.
 FAINT = 70.0

@@ -1,6 +1,6 @@
 """Analytic activations: no kinks.
 
-The Gaussian statistics of `erf` and `sin` are elementary and replace the quadrature; `sin`
+The Gaussian statistics of `erf` and `sin` are elementary; kernels that hold φ use them. `sin`
 oscillates, which no fixed rule resolves at every variance.
 """
 

@@ -1,8 +1,8 @@
 """Points of a sweep: where networks settle, or where they are critical, and what is seen there.
 
-By quadrature each network is solved for itself. By table all networks of one activation settle at
+By "quadrature" each network is solved by itself. By table all networks of one activation settle at
 once (`meanfield.batch`), or are found on the edge (`meanfield.edge_batch`), and what the table does
-not know is solved by quadrature. Both give the same numbers to 1e-10.
+not know is solved by itself. Both give the same numbers to 1e-10.
 """
 
 import dataclasses
