@@ -238,7 +238,7 @@ def _newton(
     log_r, theta = omega
     at = stack.at(log_r, theta, part, last)
     ratio = at.log_ratio
-    m, argument = at.m[0], log_below(at.m[0]).imag
+    m, argument = at.m[0], np.imag(log_below(at.m[0]))
     value = (stack.count * (log_r + 1j * theta)).sum(axis=0) + (stack.total - 1) * ratio[0]
     value = value + stack.gaussian * log_below(at.one_plus_m[0])
     residual, apart = target - value, ratio[0] - ratio
@@ -250,15 +250,15 @@ def _newton(
     # (3) without its first term.
     angle = (stack.count * (at.angle + argument)).sum(axis=0) + stack.gaussian * m.imag
     error = np.abs(residual) + np.abs(apart).sum(axis=0)
-    theta = np.clip(theta + step.imag, 0.0, np.pi)
-    return State(log_r + step.real, theta, m, argument, angle, error, np.abs(step))
+    theta = np.clip(theta + np.imag(step), 0.0, np.pi)
+    return State(log_r + np.real(step), theta, m, argument, angle, error, np.abs(step))
 
 
 def along_negative_axis(stack: Stack) -> tuple[np.ndarray, np.ndarray]:
     """Return log|Ω| of every layer along the negative axis, and log|ζ| there."""
     shape = (len(stack.factors), LOG_RADII.size)
     here = stack.at(np.broadcast_to(LOG_RADII, shape), np.full(shape, np.pi))
-    ratio, log_rest = here.log_ratio.real, log_below(here.one_plus_m).real
+    ratio, log_rest = np.real(here.log_ratio), np.real(log_below(here.one_plus_m))
     # The layer with the largest atom at 0 has the narrowest range of M.
     first = int(np.argmax([factor.law.zero_mass for factor in stack.factors]))
     shared = ratio[first]
@@ -282,7 +282,7 @@ def _follow(
     check = _newton(stack, (end.log_r, end.theta), targets, CHECK)
     large = np.maximum(1.0, np.abs(end.m))
     agree = np.abs(end.m - check.m) <= DISAGREEMENT * large
-    density = np.maximum(-end.m.imag, 0.0)
+    density = np.maximum(-np.imag(end.m), 0.0)
     density = np.where(density <= REAL * large, 0.0, density) / np.pi
     above = np.clip((end.angle - end.argument) / np.pi, 0.0, 1.0)
     # Close to an edge the step is compared with θ, which vanishes there.
@@ -345,11 +345,11 @@ def solve(
 def _stationary(stack: Stack, log_r: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return log ζ, its slope in log Ω, and M, for real Ω outside the support of X."""
     at = stack.at(log_r, np.zeros_like(log_r))
-    ratio, m = at.log_ratio.real[0], at.m.real[0]
+    ratio, m = np.real(at.log_ratio)[0], np.real(at.m)[0]
     value = (stack.count * log_r).sum(axis=0) + (stack.total - 1) * ratio
-    value = value + stack.gaussian * log_below(at.one_plus_m[0]).real
-    slope = (stack.count / at.log_slope.real).sum(axis=0) + stack.total - 1 + m * stack.gaussian
-    return value, slope * at.log_slope.real[0], m
+    value = value + stack.gaussian * np.real(log_below(at.one_plus_m[0]))
+    slope = (stack.count / np.real(at.log_slope)).sum(axis=0) + stack.total - 1 + m * stack.gaussian
+    return value, slope * np.real(at.log_slope)[0], m
 
 
 def _gap_ends(
@@ -379,7 +379,7 @@ def _gap_ends(
         first = rises[:, 0].argmax(axis=1)
         last = GAP_POINTS - 1 - rises[:, 1, ::-1].argmax(axis=1)
         found_ends = np.stack([values[gaps, 0, first], values[gaps, 1, last]], axis=1)
-        ends = np.where(rises.any(axis=(1, 2))[:, None], found_ends, np.nan)
+        ends = np.where(np.any(rises, axis=(1, 2))[:, None], found_ends, np.nan)
         index = np.stack(
             [[np.maximum(first - 1, 0), first], [last, np.minimum(last + 1, GAP_POINTS - 1)]]
         )
@@ -420,8 +420,8 @@ def edge_of_stack(stack: Stack, ends: np.ndarray, side: float) -> float:
         """Return log |log(M/(1 + M))| of every layer, and its slope in the log of the distance."""
         log_r = beyond(distance)
         at = stack.at(log_r, np.zeros_like(log_r))
-        ratio = np.abs(at.log_ratio.real)
-        return np.log(ratio), np.exp(distance) * np.abs(at.log_slope.real) / ratio
+        ratio = np.abs(np.real(at.log_ratio))
+        return np.log(ratio), np.exp(distance) * np.abs(np.real(at.log_slope)) / ratio
 
     def alike(first: np.ndarray) -> np.ndarray:
         """Return log Ω of all layers, of one M, with the first one at a distance."""

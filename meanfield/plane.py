@@ -558,7 +558,7 @@ def _unequal(
     gap: float,
     seconds: np.ndarray,
     slopes: np.ndarray,
-) -> tuple[Any, Any, Any]:
+) -> tuple[Any, ...]:
     if not (np.isfinite(seconds).all() and min(q1, q2) > 0 and 0 <= epsilon <= 2):
         return NONE
     rest = 2 - epsilon if epsilon > 1 else epsilon
@@ -654,7 +654,7 @@ def _aligned(
         rate = weights @ (at[i] * curves[i] * slopes[1 - i])
         for t, bend in masses:
             beside = ratio * t * np.array([1 - 1e-9, 1 + 1e-9])
-            height = bend * float(density(np.float64(t), np.float64(stretch[i] ** 2)))
+            height = bend * float(density(np.asarray(t), stretch[i] ** 2))
             rate += t * height * phi.values(beside)[1].mean()
             meets = [b for x, b in masses if abs(x - ratio * t) <= 1e-13 * abs(x)]
             curve = np.inf * meets[0] if meets else phi.curvature_at(beside).mean()

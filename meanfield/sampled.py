@@ -508,7 +508,7 @@ class Sampled:
             meets = masses[at == -t]
             x = -t + np.array([-1e-9, 1e-9]) * max(abs(t), 1.0)
             beside = (self.values(x)[1] if of == "slope" else self.curvature_at(x)).mean()
-            height = mass * float(line.density(np.float64(t), np.float64(q)))
+            height = mass * float(line.density(np.asarray(t), q))
             total += np.inf * height * meets[0] if meets.size else 2 * height * beside
         return total
 

@@ -29,7 +29,7 @@ import dataclasses
 import functools
 import math
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -376,7 +376,8 @@ def preimages(law: SlopeLaw, log_r: np.ndarray, tolerance: np.ndarray) -> Preima
             guess = None
             log_c = np.log(np.maximum(law.x(c), math.exp(FAINTEST)))
             f_c = height(log_c, target)
-            root[point, where], log_root[point, where] = c, log_c
+            spot: Any = point, where
+            root[spot], log_root[spot] = c, log_c
             # The end that is kept twice counts half: Illinois.
             crosses = (f_c < 0) != (f_b < 0)
             a, f_a = np.where(crosses, b, a), np.where(crosses, f_b, f_a / 2)
@@ -479,7 +480,7 @@ def transforms(
             values = np.concatenate([np.broadcast_to(law.places, shape), x], axis=1)
             masses = np.concatenate([np.broadcast_to(law.masses, shape), weights], axis=1)
             found[:, at] = _transforms(values, masses, log_r[at], theta[at], angle)
-    return Transforms(*found[:3], found[3].real)
+    return Transforms(found[0], found[1], found[2], np.real(found[3]))
 
 
 def _transforms(
@@ -509,5 +510,5 @@ def _transforms(
 
 def log_below(w: np.ndarray) -> np.ndarray:
     """Return log w for w on or below the real axis, its argument in [-π, 0]."""
-    size = np.log(np.maximum(np.hypot(w.real, w.imag), 1e-300))
-    return size + 1j * np.arctan2(-np.abs(w.imag), w.real)
+    size = np.log(np.maximum(np.abs(w), 1e-300))
+    return size + 1j * np.arctan2(-np.abs(np.imag(w)), np.real(w))

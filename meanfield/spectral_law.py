@@ -107,7 +107,8 @@ class _Kind:
     def log_chi(self) -> float:
         """The logarithm of σw² E φ'²/p."""
         layer, law = self.first.layer, self.law
-        chi = (layer.sigma_w * layer.phi.steepness / layer.keep) ** 2 * law.scale
+        phi: Any = layer.phi
+        chi = (layer.sigma_w * phi.steepness / layer.keep) ** 2 * law.scale
         return float(np.log(chi))
 
     @property
@@ -118,7 +119,9 @@ class _Kind:
     def has(self, part: Part) -> bool:
         """Return whether a layer is of this kind."""
         ours, theirs = self.first.layer, part.layer
-        same = ours.phi.one is theirs.phi.one and ours.ensemble == theirs.ensemble
+        own: Any = ours.phi
+        other: Any = theirs.phi
+        same = own.one is other.one and ours.ensemble == theirs.ensemble
         return (
             same
             and abs(part.variance / self.first.variance - 1) <= DRIFT

@@ -383,6 +383,6 @@ def _packed(
         ),
         grid=array(lambda law: law.known.log_x + law.log_mean, (room.points,)),
         grid_density=array(lambda law: law.grid_density, (room.points,)),
-        status=np.array(status, dtype=np.int8).reshape(shape),
+        status=np.array(status, dtype=np.int8).reshape(shape),  # pyright: ignore[reportArgumentType]
         networks=networks,
     )

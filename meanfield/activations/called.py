@@ -212,12 +212,12 @@ def log_slope(phi: Any, *numbers: Any) -> Array:
 
     The last three arguments are its name, what is fixed of it, and the place of the number.
     """
-    *numbers, name, fixed, place = numbers
+    *given, name, fixed, place = numbers
     if name in HERE:
         f = functools.partial(HERE[name], phi)
     else:
         f = functools.partial(_evaluated, phi, name)
-    return numbers[place] * _by(lambda *x: f(*x, *fixed), place, *numbers)
+    return given[place] * _by(lambda *x: f(*x, *fixed), place, *given)
 
 
 HERE = {f.__name__: f for f in (moment_rate, edge_rate, pair_rate, unequal_rate, log_slope)}

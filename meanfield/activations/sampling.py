@@ -289,8 +289,8 @@ class Numeric(OnHost):
 
         The last three arguments are its name, what is fixed of it, and the place of the number.
         """
-        *numbers, name, fixed, place = numbers
-        rows = np.broadcast_arrays(*(np.asarray(x, dtype=float) for x in numbers))
+        *given, name, fixed, place = numbers
+        rows = np.broadcast_arrays(*(np.asarray(x, dtype=float) for x in given))
 
         def at(chosen: np.ndarray, factors: np.ndarray) -> np.ndarray:
             moved = [np.repeat(row[chosen], factors.size) for row in rows]
