@@ -281,25 +281,24 @@ def edge_branches(phi: Activation, sigma_b: ScalarLike) -> CriticalPoint:
     lists = [_branches(*pair) for pair in pairs]
     longest = max(points.q.size for points in lists)
 
-    def padded(values: Array) -> Array:
-        rest = (0, longest - values.size)
-        if values.dtype == jnp.int8:
-            return jnp.pad(values, rest, constant_values=Status.NO_SOLUTION)
-        return jnp.pad(values, rest, constant_values=jnp.nan)
+    def padded(values: np.ndarray) -> np.ndarray:
+        none = Status.NO_SOLUTION if values.dtype == np.int8 else np.nan
+        return np.pad(values, (0, longest - values.size), constant_values=none)
 
     rows = [jax.tree.map(padded, points) for points in lists]
-    return jax.tree.map(lambda *xs: jnp.stack(xs).reshape(*shape, longest), *rows)
+    # To place an array compiles nothing.
+    return jax.tree.map(lambda *xs: jax.device_put(np.stack(xs).reshape(*shape, longest)), *rows)
 
 
 def _branches(phi: Activation, sigma_b: ScalarLike) -> CriticalPoint:
-    wanted = float(jnp.square(sigma_b))
+    wanted = float(np.asarray(sigma_b)) ** 2
 
     def excess(t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         line, q = on_host(_along(phi, t)), np.exp(t)
         excess = (line.bias_variance - wanted) / q
         return excess, line.bias_slope - excess
 
-    first = edge_of_chaos(phi, sigma_b)
+    first = on_host(edge_of_chaos(phi, sigma_b))
     start = np.log(wanted if wanted > 0 else SMALLEST)
     roots = all_roots(excess, np.linspace(start, np.log(LARGEST), BRANCH_GRID_SIZE), ROUNDING)
     q = [math.exp(root.at) for root in roots]
@@ -314,11 +313,11 @@ def _branches(phi: Activation, sigma_b: ScalarLike) -> CriticalPoint:
         # One of them is `first`.
         q.remove(min(q, key=lambda x: abs(np.log(x / float(first.q)))))
     rest = on_host(critical_point(phi, np.asarray(q)))
-    rest = dataclasses.replace(rest, sigma_b=jnp.full(len(q), sigma_b))
-    points = jax.tree.map(lambda x, xs: jnp.concatenate([x[None], xs]), first, rest)
+    rest = dataclasses.replace(rest, sigma_b=np.full(len(q), float(np.asarray(sigma_b))))
+    points = jax.tree.map(lambda x, xs: np.concatenate([x[None], xs]), first, rest)
     # Two branches that are close may lie before the first, or where it saw none.
     points = jax.tree.map(lambda x: x[int(first.status != Status.OK) :], points)
-    return jax.tree.map(lambda x: x[jnp.argsort(points.q)], points)
+    return jax.tree.map(lambda x: x[np.argsort(points.q)], points)
 
 
 @struct
@@ -378,7 +377,7 @@ def edge_curve(phi: Activation, q: ScalarLike | None = None) -> EdgeCurve:
             f"q of shape {grid.shape} is not legal; it must be a list of variances"
         )
     curve = on_host(critical_point(phi, grid))
-    stable = (curve.status == Status.OK) & (jnp.abs(curve.slope) < 1 - STEADY)
+    stable = (curve.status == Status.OK) & (np.abs(curve.slope) < 1 - STEADY)
     line = on_host(_along(phi, CURVE_GRID))
 
     def turns(name: str) -> CriticalPoint:
@@ -388,7 +387,7 @@ def edge_curve(phi: Activation, q: ScalarLike | None = None) -> EdgeCurve:
         roots = sign_changes(marked, CURVE_GRID, getattr(line, name), VISIBLE)
         return _existing(on_host(critical_point(phi, np.exp(roots))))
 
-    ends = _existing(edge_branches(phi, 0.0))
+    ends = _existing(on_host(edge_branches(phi, 0.0)))
     return EdgeCurve(curve, stable, ends, turns("bias_slope"), turns("instability"))
 
 
