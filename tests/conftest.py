@@ -33,6 +33,37 @@ import meanfield  # noqa: E402, F401
 hypothesis.settings.register_profile("suite", deadline=None, derandomize=True, max_examples=20)
 hypothesis.settings.load_profile("suite")
 
+# What `-m quick` runs.
+QUICK = {
+    f"test_{name}"
+    for name in (
+        "adaptive",
+        "combinators",
+        "criticality",
+        "custom_activation",
+        "domains",
+        "errors",
+        "export",
+        "jacobian",
+        "layers",
+        "numpy_rules",
+        "panels",
+        "portrait",
+        "registry",
+        "rootfind",
+        "scaled_bounded",
+        "shaping",
+        "struct",
+    )
+}
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.path.stem in QUICK and item.get_closest_marker("slow") is None:
+            item.add_marker(pytest.mark.quick)
+
+
 # Each compiled kernel maps memory, of which Linux allows a process 65530 pieces.
 MAPS = Path("/proc/self/maps")
 MANY_MAPS = 10_000
