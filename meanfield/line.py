@@ -13,7 +13,8 @@ one array for every q, of a size that does not depend on how wild f is. Derivati
 same weights: ∂n/∂q = (x²/q - 1) n/(2q), and so on. A Dirac mass δ(x - t) has weights too, as n(t)
 is a sum over the nodes of the octave of t. As n is even, x and -x share their weights.
 
-The error of these sums is, for all q, 1e-15 of E |f|, and 5e-15 with the derivative of n.
+The error of these sums is, for all q, 1e-15 of the largest |f| within reach, and 5e-15 with the
+derivative of n. Of an f that vanishes wherever n is large it may be more of E |f|: see `doubt`.
 """
 
 import functools
@@ -31,6 +32,8 @@ LEAST = -80
 WINDOW, INWARD = 35, 28
 # The error of these sums, as a part of the largest |f| of an octave times its probability.
 ROUNDING = 1e-15
+# So many of the last moments tell the next ones.
+LAST = 3
 # Variances in hand at a time.
 AT_ONCE = 256
 
@@ -87,8 +90,8 @@ def _window(count: int, variances: bytes) -> _Window:
     return _Window(places, density(x, at), x * x / at, density(np.zeros(1), q))
 
 
-def weights(low: np.ndarray, high: np.ndarray, values: np.ndarray, count: int) -> np.ndarray:
-    """Return the weights of functions on octaves, shape (functions, count, NODES).
+def moments(low: np.ndarray, high: np.ndarray, values: np.ndarray, count: int) -> np.ndarray:
+    """Return the Legendre moments of functions on octaves, shape (functions, count, NODES).
 
     Given are their `values` at the nodes of panels, which octaves' ends cut and which ascend, in an
     array of shape (functions, panels, nodes of a panel).
@@ -108,19 +111,22 @@ def weights(low: np.ndarray, high: np.ndarray, values: np.ndarray, count: int) -
         found[:, place[starts], k] = np.add.reduceat(sums, starts, axis=1)
         after = ((2 * k + 1) * local * polynomial - k * before) / (k + 1)
         before, polynomial = polynomial, after
-    # ∫ f n dx is Σ_k c_k ∫ f P_k dx with c_k the Legendre coefficients of n.
-    return found @ panels.transform(NODES)
+    return found
+
+
+def weights(moments: np.ndarray) -> np.ndarray:
+    """Return weights: ∫ f n dx is Σ_k c_k ∫ f P_k dx with c_k the Legendre coefficients of n."""
+    return moments @ panels.transform(NODES)
 
 
 def mass(at: float, count: int) -> np.ndarray:
-    """Return the weights of δ(x - at), at > 0, shape (count, NODES)."""
+    """Return the moments of δ(x - at), at > 0, shape (count, NODES)."""
     edges = octaves(count)
     found = np.zeros((count, NODES))
     place = int(np.searchsorted(edges, at, side="right")) - 1
     if place < count:
         local = (2 * at - edges[place] - edges[place + 1]) / (edges[place + 1] - edges[place])
-        values = np.polynomial.legendre.legvander(np.array([local]), NODES - 1)[0]
-        found[place] = values @ panels.transform(NODES)
+        found[place] = np.polynomial.legendre.legvander(np.array([local]), NODES - 1)[0]
     return found
 
 
@@ -190,6 +196,31 @@ def _rising(order: int, divided: int) -> tuple[np.ndarray, int]:
         shrunk = np.polynomial.polynomial.polymul([0.0, 1.0], slope)
         polynomial, power = np.polynomial.polynomial.polysub(turned, shrunk), power + 1
     return polynomial, power
+
+
+def doubt(moments: np.ndarray, q: np.ndarray) -> np.ndarray:
+    """Return what expectations may lack, from Legendre moments by octave, shape (count, NODES).
+
+    On an octave from x on the k-th coefficient of the density is about n(x) (2k + 1) e^-a i_k(a),
+    i_k the modified spherical Bessel function and a = 3x²/4q. Lost are the products with moments
+    from `NODES` on, which are taken to be as large as the last ones known, and what the nodes take
+    the coefficients from 2 NODES on for. Beside all of E f this counts where f is 0 wherever the
+    density is large.
+    """
+    sizes = np.abs(moments[1:])
+    last, largest = sizes[:, -LAST:].max(axis=1), sizes.max(axis=1)
+    low = octaves(len(moments))[1:-1]
+    a = 0.75 * low**2 / q[:, None]
+    lost = last * _bessel(NODES, a) + largest * _bessel(2 * NODES, a)
+    return (lost * density(low, q[:, None])).sum(axis=1)
+
+
+def _bessel(k: int, a: np.ndarray) -> np.ndarray:
+    """Return (2k + 1) e^-a i_k(a) by the uniform expansion of the Bessel function."""
+    order = k + 0.5
+    root = np.hypot(order, a)
+    size = np.exp(root - order * np.arcsinh(order / a) - a)
+    return (2 * k + 1) * size / np.sqrt(4 * a * root)
 
 
 @functools.cache

@@ -121,6 +121,7 @@ class Sampled:
         self._edges: dict[int, np.ndarray] = {}
         self._weights: dict[str, line.Weights] = {}
         self._bounds: dict[str, line.Weights] = {}
+        self._moments: dict[str, np.ndarray] = {}
         self._known: dict[tuple[str, bytes], np.ndarray] = {}
         self.pairs: dict[Any, tuple[float, ...]] = {}
         """What `meanfield.plane` has found."""
@@ -288,7 +289,7 @@ class Sampled:
         return rough.jump * rough.at * (rough.middle if name == "growth" else 1.0)
 
     def _masses(self, name: str, count: int) -> np.ndarray:
-        """Return the weights of Dirac masses."""
+        """Return the moments of Dirac masses."""
         found = np.zeros((count, line.NODES))
         for at, height in zip(self.rough.at, self._mass_heights(name), strict=True):
             if height:
@@ -325,9 +326,10 @@ class Sampled:
             last = nodes.t[~finite, 0].min(initial=np.inf)
             inside = nodes.high <= 2.0 ** np.floor(np.log2(last))
             count = min(nodes.size, line.count_within(nodes.high[inside][-1]))
-            found = line.weights(nodes.low[inside], nodes.high[inside], values[:, inside], count)
+            found = line.moments(nodes.low[inside], nodes.high[inside], values[:, inside], count)
         found[0] += self._masses(name, count)
-        self._weights[name] = line.Weights.of(found)
+        self._moments[name] = found[0]
+        self._weights[name] = line.Weights.of(line.weights(found))
         places = np.searchsorted(line.octaves(count), nodes.low[inside], side="right") - 1
         heights = np.zeros(count)
         np.maximum.at(heights, places, np.nan_to_num(values[1, inside].max(axis=1)))
@@ -337,7 +339,7 @@ class Sampled:
         """Return expectations, whether they are certain, and whether they have not died out."""
         (value, total, error), (_, last, _) = line.sums(self.weights(name), q)
         # Far out, where φ is nearly 0 further in, the density is not known to all digits.
-        rounding = line.ROUNDING * self._bound(name, q)
+        rounding = line.ROUNDING * self._bound(name, q) + line.doubt(self._moments[name], q)
         rounding[np.isnan(rounding)] = np.inf
         out = last > RIM * np.maximum(total, rounding)
         faint = np.flatnonzero(((rounding > TOLERANCE * np.abs(total)) | (total < 0)) & ~out)
@@ -448,9 +450,11 @@ class Sampled:
             other, size = line.derivatives(self.weights("second"), q)
             size += self._bound("second", q) / q
             terms = self._bound("growth", q)
+            doubt = line.doubt(self._moments["second"], q) / q
         # A growth that is faint beside what it is made of has been found by finer pieces.
         faint = line.ROUNDING * terms > TOLERANCE * np.abs(value) * q
         better = (size < terms / q) & ~(faint & (np.abs(other) < DIGITS * size))
+        better &= ~(doubt > TOLERANCE * np.abs(other))
         known = np.isfinite(self.second_moment(q))
         return np.where(known & (better | np.isnan(value)), other, value)
 

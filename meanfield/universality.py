@@ -79,11 +79,21 @@ def classify(phi: Activation) -> Verdict:
     exists = np.asarray(points.status) == Status.OK
     if not exists.any():
         return Verdict("none", *NOWHERE, False, _why_no_edge(phi, points), smooth, None)
-    stable = bool((np.asarray(points.slope)[exists] <= 1 + STEADY).all())
+    slopes = np.asarray(points.slope)[exists]
+    stable = bool((slopes <= 1 + STEADY).all())
     if is_scale_invariant(phi):
         sigma_w = float(points.sigma_w[0])
         why = f"every variance is fixed, and critical at σw = {sigma_w:.12g}, σb = 0"
         return Verdict("scale-invariant", 1.0, sigma_w, 0.0, True, why, smooth, None)
+    if (np.abs(slopes - 1) <= STEADY).all():
+        logs = CURVE_GRID[exists]
+        point = on_host(critical_point(phi, np.exp(logs[np.abs(logs).argmin()])))
+        q, sigma_w, sigma_b = (float(x) for x in (point.q, point.sigma_w, point.sigma_b))
+        why = (
+            f"V'(q) = 1 all along the edge; q = {q:.12g}, σw = {sigma_w:.12g}, σb = {sigma_b:.12g}"
+        )
+        why += " is one of its points"
+        return Verdict("half-stable", q, sigma_w, sigma_b, True, why, smooth, stable)
     line = edge_curve(phi)
     if line.ends.q.size and line.ends.q[0] == 0 and _vanishes(phi, float(line.ends.sigma_w[0])):
         sigma_w = float(line.ends.sigma_w[0])

@@ -230,3 +230,11 @@ def test_the_theorem_promises_far_less_than_holds(depth):
     assert promised == pytest.approx(math.sqrt(8 / math.pi) * (depth / 0.9) ** 1.5, rel=1e-8)
     for name in ("shtanh", "ssaw"):
         assert 1 / critical_bias(mf.activation(name), depth) < promised
+
+
+def test_where_all_variances_are_alike_one_stands_for_them():
+    """Of a squared ReLU every variance is critical for some network, and repels."""
+    found = mf.recommend(mf.from_callable(lambda x: jnp.maximum(x, 0.0) ** 2), depth=20).best
+    assert (found.q, found.layer.sigma_b) == pytest.approx((1.0, 0.5), rel=1e-12)
+    assert found.layer.sigma_w == pytest.approx(np.sqrt(0.5), rel=1e-12)
+    assert found.slope == pytest.approx(1.5, rel=1e-12)

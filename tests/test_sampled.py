@@ -284,3 +284,23 @@ def test_what_was_asked_before_does_not_change_a_bit(name):
     used.second_moment(np.array([1e9]))
     assert used.panels.edges[-1] > fresh.panels.edges[-1]
     np.testing.assert_array_equal(answers(fresh), answers(used))
+
+
+@pytest.mark.parametrize("k", [0.3, 1.0, 1.3])
+def test_faint_tails_are_relatively_accurate(k):
+    """Of φ that is 0 out to k, down to expectations of 1e-300, from 60 digits."""
+    hinge = mf.from_callable(lambda x: jnp.maximum(x - k, 0.0))
+    step = mf.from_callable(lambda x: jnp.where(jnp.abs(x) < k, 0.0, 1.0))
+    q = np.geomspace(1e-3, 5, 40) * k * k
+    with mpmath.workdps(60):
+        roots = [mpmath.sqrt(mpmath.mpf(float(t))) for t in q]
+        beyond = [mpmath.erfc(k / r / mpmath.sqrt(2)) / 2 for r in roots]
+        squares = [
+            (mpmath.mpf(k) ** 2 + r**2) * p - k * r * mpmath.npdf(k / r)
+            for r, p in zip(roots, beyond, strict=True)
+        ]
+        beyond, squares = (np.array([float(x) for x in part]) for part in (beyond, squares))
+    np.testing.assert_allclose(hinge.second_moment(q), squares, rtol=1e-11)
+    np.testing.assert_allclose(hinge.slope_moment(q, 2), beyond, rtol=1e-11)
+    np.testing.assert_allclose(hinge.variance_slope(q), beyond, rtol=1e-11)
+    np.testing.assert_allclose(step.second_moment(q), 2 * beyond, rtol=1e-11)

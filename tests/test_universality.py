@@ -226,3 +226,17 @@ def test_one_activation_at_a_time():
             question(many)
         with pytest.raises(mf.MeanFieldError, match="must be an Activation"):
             question("tanh")
+
+
+def test_half_stable_all_along_the_edge():
+    """A shifted ReLU and soft shrinkage have V' = 1 wherever they are critical."""
+    cases = {
+        (lambda x: jnp.maximum(x - 1, 0.0)): 2.51057251938,
+        (lambda x: jnp.sign(x) * jnp.maximum(jnp.abs(x) - 1, 0.0)): 1.77524285311,
+    }
+    for function, sigma_w in cases.items():
+        found = mf.classify(mf.from_callable(function))
+        assert (found.universality, found.stable) == ("half-stable", True)
+        assert found.q == pytest.approx(1.0, rel=1e-12)
+        assert found.sigma_w == pytest.approx(sigma_w, rel=1e-11)
+        assert found.sigma_b == pytest.approx(0.724662180717, rel=1e-11)
