@@ -173,7 +173,7 @@ def test_law_of_a_variance_that_vanishes(name):
     phi = mf.activation(name)
     point = mf.check(mf.edge_of_chaos(phi, 0.0))
     assert float(point.q) == 0
-    layer = mf.Dense(phi, point.sigma_w)
+    layer = mf.Dense(mf.tabulate(phi, ["moments"]), point.sigma_w)
 
     @jax.jit
     def follow(q, steps):
