@@ -373,7 +373,8 @@ def test_rates_are_those_of_the_laws():
     assert dataset["exponent"].values.tolist() == [2, 1]
     np.testing.assert_allclose(dataset["constant"], [RELU, 7.0837378249], rtol=1e-10)
     path = dataset["epsilon"].sel(activation="relu")
-    np.testing.assert_allclose(path, direct("relu")[1][path["layer"]], rtol=1e-13)
+    # The study reads a table, whose pairs are right to 1e-12.
+    np.testing.assert_allclose(path, direct("relu")[1][path["layer"]], rtol=2e-12)
 
 
 def test_family_errors():
