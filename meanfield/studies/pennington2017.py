@@ -78,11 +78,13 @@ def densities(
             grid = singular_grid(spectrum, points)[-points:]
             log_s[i, j] = grid
             density[i, j] = 2 * np.asarray(spectrum.log_density(2 * grid))
-            atoms = np.asarray(spectrum.atoms.mass)[1:]
-            if atoms.max() > 0:
-                best = atoms.argmax()
-                place[i, j] = spectrum.atoms.log_place[1 + best] / 2
-                mass[i, j] = atoms[best]
+            places, masses = (
+                np.asarray(x) for x in (spectrum.atoms.log_place, spectrum.atoms.mass)
+            )
+            above = np.where(np.isfinite(places), masses, 0.0)
+            if above.any():
+                best = above.argmax()
+                place[i, j], mass[i, j] = places[best] / 2, masses[best]
             with np.errstate(divide="ignore"):
                 values = np.log(simulation.singular_values[depth]).ravel()
             seen[i, j] = np.histogram(values, bins)[0] / values.size / np.diff(bins)
