@@ -280,7 +280,10 @@ def limit_correlation(layer: Layer, state: SteadyState) -> CorrelationFixedPoint
     ε'/ε falls from χ1 at ε = 0 to at most 1 at ε = 1, since C(0) >= 0.
     """
     like = CorrelationFixedPoint(0.0, 0.0, 0.0, np.int8(0))  # pyright: ignore[reportArgumentType]
-    found = asked(_limit, like, layer, state)
+    settled = state.status == Status.OK
+    # A state that is none has no numbers, but a status.
+    numbers = (jnp.where(settled, x, 1.0) for x in (state.q, state.slope, state.chi))
+    found = asked(_limit, like, layer, SteadyState(*numbers, status=state.status))
     known = found.status == Status.OK
 
     def below_one() -> tuple[Array, Array]:

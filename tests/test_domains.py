@@ -80,3 +80,14 @@ def test_no_layer_is_the_identity():
     assert (float(jumping.m1), float(jumping.variance)) == (1.0, 0.0)
     with pytest.raises(mf.MeanFieldError, match="depth"):
         mf.jacobian_moments(LAYER, 1.0, 0.5)
+
+
+def test_traced_limits_say_what_became_of_the_variance():
+    """A network without a steady state has no limit of correlations, for the same reason."""
+    relu = mf.activation("relu")
+    weights = np.array([2.0, 1.0, np.sqrt(2.0)])
+    traced = jax.jit(lambda w: mf.correlation_fixed_point(mf.Dense(relu, w, 0.0)))(weights)
+    given = mf.correlation_fixed_point(mf.Dense(relu, weights, 0.0))
+    assert traced.status.tolist() == given.status.tolist()
+    assert Status.DIVERGES in given.status.tolist()
+    np.testing.assert_array_equal(traced.c, given.c)

@@ -82,6 +82,23 @@ def test_digits_of_tails():
     np.testing.assert_allclose(found, slopes, atol=2e-16)
 
 
+TABLE = RANDOM.normal(size=(7, 3))
+UNSERVED = {
+    "rows of a table": lambda x: jnp.asarray(TABLE)[jnp.clip(x, 0, 6).astype(int)].sum(-1),
+    "bits": lambda x: (jnp.clip(x, 0, 6).astype(int) & 1) * x,
+    "batches": lambda x: jnp.einsum("...k,...k->...", x[..., None] * KNOTS, x[..., None] * KNOTS),
+}
+
+
+@pytest.mark.parametrize("name", UNSERVED)
+def test_forms_without_a_rule_are_compiled(name):
+    """Not found out at the first evaluation: the answers are those of JAX."""
+    function = UNSERVED[name]
+    assert by_numpy(lambda x: (function(x),), X.shape) is None
+    values, _ = pointwise(mf.from_callable(function)).values(X)
+    np.testing.assert_allclose(values, jax.jit(function)(X), rtol=1e-13)
+
+
 def test_what_has_no_rule_is_compiled():
     """Bessel functions are series in a loop that is long; FFTs have no rule."""
     f = lambda x: jnp.fft.irfft(jnp.fft.rfft(x), SIZE)  # noqa: E731

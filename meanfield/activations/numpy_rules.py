@@ -25,7 +25,7 @@ def by_numpy(
     traced = jax.make_jaxpr(function)(jax.ShapeDtypeStruct(shape, np.float64))
     try:
         program = _Program(traced)
-    except NotImplementedError:
+    except _NoRuleError:
         return None
     shapes = [kind.shape for kind in traced.out_avals]
 
@@ -34,6 +34,10 @@ def by_numpy(
             return tuple(map(np.broadcast_to, program([x]), shapes))
 
     return evaluated
+
+
+class _NoRuleError(Exception):
+    """An operation has no rule here, or there are too many of them."""
 
 
 class _Program:
@@ -50,7 +54,7 @@ class _Program:
         with np.errstate(all="ignore"):
             self.outputs = self._add(traced.jaxpr, traced.consts, list(range(self.count)))
         if self.length > LONGEST:
-            raise NotImplementedError(f"{self.length} steps")
+            raise _NoRuleError(f"{self.length} steps")
 
     @property
     def length(self) -> int:
@@ -99,11 +103,11 @@ class _Program:
                 closed = isinstance(called, ClosedJaxpr)
                 body, held = (called.jaxpr, called.consts) if closed else (called, ())
                 found = self._add(body, held, sources)
-            elif name in RULES:
+            elif name in RULES and SERVES.get(name, _always)(equation):
                 inner = {k: _inner(v) for k, v in params.items()}
                 found = self._step(RULES[name], inner, sources, len(equation.outvars))
             else:
-                raise NotImplementedError(name)
+                raise _NoRuleError(name)
             places.update(zip(equation.outvars, found, strict=True))
         return [place(v) for v in program.outvars]
 
@@ -211,14 +215,8 @@ def _rounded(params: dict[str, Any], x: Any) -> Any:
     return np.copysign(np.floor(np.abs(x) + 0.5), x)
 
 
-def _power(_: Any, x: Any, y: Any) -> Any:
-    return np.power(x, y)
-
-
 def _gathered(params: dict[str, Any], x: Any, places: Any, *_: Any) -> Any:
     """Return single elements of a vector: what a look-up in a table of knots is."""
-    if np.ndim(x) != 1 or params["slice_sizes"] != (1,):
-        raise NotImplementedError("gather of more than single elements of a vector")
     at = np.asarray(places)[..., 0].astype(np.int64)
     if params["mode"] is GatherScatterMode.FILL_OR_DROP:
         inside = (at >= 0) & (at < len(x))
@@ -250,9 +248,7 @@ def _reduced(function: Callable[..., Any]) -> Rule:
 
 
 def _dotted(params: dict[str, Any], x: Any, y: Any) -> Any:
-    (mine, yours), (batch, others) = params["dimension_numbers"]
-    if batch or others:
-        raise NotImplementedError("products of batches")
+    (mine, yours), _ = params["dimension_numbers"]
     return np.tensordot(x, y, axes=(mine, yours))
 
 
@@ -309,6 +305,7 @@ RULES: dict[str, Rule] = {
             "tanh": "tanh",
             "xor": "logical_xor",
             "or": "logical_or",
+            "pow": "power",
             "not": "logical_not",
         }.items()
     },
@@ -333,7 +330,6 @@ RULES: dict[str, Rule] = {
     "div": _divided,
     "logistic": _logistic,
     "round": _rounded,
-    "pow": _power,
     "gather": _gathered,
     "slice": _sliced,
     "squeeze": lambda params, x: np.squeeze(x, tuple(params["dimensions"])),
@@ -356,4 +352,25 @@ RULES: dict[str, Rule] = {
     "argmax": lambda params, x: np.argmax(x, axis=params["axes"][0]),
     "argmin": lambda params, x: np.argmin(x, axis=params["axes"][0]),
     "dot_general": _dotted,
+}
+
+
+def _always(_: Any) -> bool:
+    return True
+
+
+def _looks_up(equation: Any) -> bool:
+    single = equation.params["slice_sizes"] == (1,)
+    return single and equation.invars[0].aval.ndim == 1
+
+
+# Operations of which only some forms have a rule.
+SERVES: dict[str, Callable[[Any], bool]] = {
+    "gather": _looks_up,
+    "dot_general": lambda equation: not any(equation.params["dimension_numbers"][1]),
+    # On whole numbers these are bit by bit.
+    **{
+        name: lambda equation: equation.invars[0].aval.dtype == bool
+        for name in ("and", "or", "xor", "not")
+    },
 }
