@@ -41,7 +41,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 from scipy import optimize
 
-from meanfield import plane
+from meanfield import smoothed
 from meanfield.activations import Activation, LeakyRelu, Relu, activation
 from meanfield.activations.base import require_single
 from meanfield.activations.combinators import Affine
@@ -223,8 +223,8 @@ class _Seen(NamedTuple):
 def _look(phi: Activation, alpha: float, beta: Any) -> _Seen:
     beta = np.atleast_1d(np.asarray(beta, dtype=float))
     samples = sampled(phi)
-    samples.upto(float(np.abs(beta).max()) + plane.WIDTH * alpha)
-    seen = plane.smoothed(samples, beta, np.zeros_like(beta), alpha)
+    samples.upto(float(np.abs(beta).max()) + smoothed.WIDTH * alpha)
+    seen = smoothed.smoothed(samples, beta, np.zeros_like(beta), alpha)
     # r = α R and r' = α (φ' - E φ'), R the integral of φ' - E φ' over z without its mean.
     spread = seen.slope_variance - seen.lack
     turned = (seen.slope_variance_turn + 2 * spread - seen.lack_turn) / 2
@@ -236,7 +236,7 @@ def _look(phi: Activation, alpha: float, beta: Any) -> _Seen:
         steepness=square * (seen.slope**2 + seen.slope_variance),
         excess=excess,
         offset=np.sign(tilt) * np.sqrt(np.maximum(excess, 0.0)),
-        bend=square**2 * plane.squared_curvature(samples, beta, alpha),
+        bend=square**2 * smoothed.squared_curvature(samples, beta, alpha),
         remainder=square * spread,
         slope_remainder=square * seen.slope_variance,
         twist=b * alpha * seen.slope_turn + square * turned,

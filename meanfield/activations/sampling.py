@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from meanfield import panels, plane
+from meanfield import panels, plane, unequal
 from meanfield._elementwise import either
 from meanfield._struct import OnHost, pick
 from meanfield.activations.base import Activation, Pointwise
@@ -242,10 +242,10 @@ class Numeric(OnHost):
     def deficit(self, q: Any, epsilon: Any) -> np.ndarray:
         return self.steepness**2 * self._equal(q, epsilon).deficit
 
-    def _unequal(self, q1: Any, q2: Any, epsilon: Any, s: Any, t: Any) -> plane.Unequal:
+    def _unequal(self, q1: Any, q2: Any, epsilon: Any, s: Any, t: Any) -> unequal.Unequal:
         q1, q2 = np.asarray(q1, dtype=float), np.asarray(q2, dtype=float)
         numbers = (self._unit(q1), self._unit(q2), epsilon, s, t, (q1 - q2) / self.width**2)
-        return plane.unequal(
+        return unequal.unequal(
             self.one, *np.broadcast_arrays(*(np.asarray(x, dtype=float) for x in numbers))
         )
 
