@@ -55,19 +55,19 @@ class Rule(NamedTuple):
     other: Smoothed
 
 
-def _rules(phi: Sampled, variance: float, s: float, opposite: bool) -> Iterator[Rule]:
+def _rules(phi: Sampled, variance: float, s: float, opposite: bool, turns: bool) -> Iterator[Rule]:
     """Yield rules, each finer than the one before."""
     sigma = np.sqrt(variance)
     reach = WIDTH * (sigma + s)
     for size_y, size_z in EVEN:
         if is_smooth(phi, reach, max(sigma / size_y, s / size_z)):
             y, weights = even_grid(size_y)
-            one = evenly(phi, sigma * y, s, size_z)
+            one = evenly(phi, sigma * y, s, size_z, turns)
             other = Smoothed(*(part[::-1] for part in one)) if opposite else one
             yield Rule(EVEN_TOLERANCE, y, weights, one, other)
     base, offset, weights = _outer(phi, sigma, s, opposite)
-    one = smoothed(phi, base, offset, s)
-    other = smoothed(phi, -base, -offset, s) if opposite else one
+    one = smoothed(phi, base, offset, s, turns)
+    other = smoothed(phi, -base, -offset, s, turns) if opposite else one
     y = (base + offset) / sigma if sigma else base
     yield Rule(TOLERANCE, y, weights, one, other)
 
@@ -175,7 +175,7 @@ def _equal(phi: Sampled, q: float, epsilon: float, second: float, slopes: float)
         return second, slopes, slopes, 0.0 if np.isfinite(slopes) else np.inf, 0.0, bends
     if epsilon == 2:
         return _mirror(phi, q)
-    rule = _rule(phi, q, epsilon, second, slopes)
+    rule = _rule(phi, q, epsilon, second, slopes, turns=jumps)
     if rule is None:
         return NOTHING
     _, _, weights, one, other = rule
@@ -226,7 +226,7 @@ def _equal_rates(
         return by_second, by_slopes, by_slopes, still, still, np.nan
     if epsilon == 2:
         return _mirror_rates(phi, q, by_second, by_slopes)
-    rule = _rule(phi, q, epsilon, second, slopes)
+    rule = _rule(phi, q, epsilon, second, slopes, turns=True)
     if rule is None:
         return NOTHING
     _, y, weights, one, other = rule
@@ -260,11 +260,13 @@ def _is_pair(q: float, epsilon: float, second: float) -> bool:
     return bool(np.isfinite(second) and q > 0 and 0 <= epsilon <= 2)
 
 
-def _rule(phi: Sampled, q: float, epsilon: float, second: float, slopes: float) -> Rule | None:
+def _rule(
+    phi: Sampled, q: float, epsilon: float, second: float, slopes: float, turns: bool
+) -> Rule | None:
     """Return the first rule that finds what is known from one Gaussian."""
     opposite = epsilon > 1
     rest = 2 - epsilon if opposite else epsilon
-    for rule in _rules(phi, q * (1 - rest), np.sqrt(q * rest), opposite):
+    for rule in _rules(phi, q * (1 - rest), np.sqrt(q * rest), opposite, turns):
         missed = missed_by(rule.weights, rule.one, second, slopes)
         if opposite:
             missed = max(missed, missed_by(rule.weights, rule.other, second, slopes))

@@ -224,7 +224,7 @@ def _look(phi: Activation, alpha: float, beta: Any) -> _Seen:
     beta = np.atleast_1d(np.asarray(beta, dtype=float))
     samples = sampled(phi)
     samples.upto(float(np.abs(beta).max()) + smoothed.WIDTH * alpha)
-    seen = smoothed.smoothed(samples, beta, np.zeros_like(beta), alpha)
+    seen = smoothed.smoothed(samples, beta, np.zeros_like(beta), alpha, turns=True)
     # r = α R and r' = α (φ' - E φ'), R the integral of φ' - E φ' over z without its mean.
     spread = seen.slope_variance - seen.lack
     turned = (seen.slope_variance_turn + 2 * spread - seen.lack_turn) / 2

@@ -33,8 +33,14 @@ HERMITE, SERIES = 16, 1e-14
 AT_ONCE = 2**21
 
 
+NOTHING = np.empty(0)
+
+
 class Smoothed(NamedTuple):
-    """What a Gaussian of variance s² around places makes of φ: means and variances over z."""
+    """What a Gaussian of variance s² around places makes of φ: means and variances over z.
+
+    The turns, what derivatives by s take, are empty unless they are asked for.
+    """
 
     mean: np.ndarray
     variance: np.ndarray
@@ -47,23 +53,28 @@ class Smoothed(NamedTuple):
     """E zφ/s: the slope of the smoothed φ, jumps included."""
     bend: np.ndarray
     """E zφ'."""
-    turn: np.ndarray
+    turn: np.ndarray = NOTHING
     """E (z² - 1) φ, which is s times the derivative of `mean` by s."""
-    slope_turn: np.ndarray
+    slope_turn: np.ndarray = NOTHING
     """E (z² - 1) φ'."""
-    variance_turn: np.ndarray
+    variance_turn: np.ndarray = NOTHING
     """E (z² - 1) (φ - E φ)², s times the derivative of `variance`."""
-    slope_variance_turn: np.ndarray
+    slope_variance_turn: np.ndarray = NOTHING
     """E (z² - 1) (φ' - E φ')²."""
-    lack_turn: np.ndarray
+    lack_turn: np.ndarray = NOTHING
     """s times the derivative of `lack`: the last one less 2 E zR (φ' - E φ') - 2 Var R."""
 
 
-def smoothed(phi: Sampled, base: np.ndarray, offset: np.ndarray, s: float) -> Smoothed:
+TURNS = len(Smoothed._field_defaults)
+
+
+def smoothed(
+    phi: Sampled, base: np.ndarray, offset: np.ndarray, s: float, turns: bool = False
+) -> Smoothed:
     """Return what z makes of φ(base + offset + s z), elements of vectors by themselves."""
-    found = np.empty((len(Smoothed._fields), base.size))
+    found = np.empty((len(Smoothed._fields) - (0 if turns else TURNS), base.size))
     for part, cuts in _cuts(phi, base, offset, s):
-        found[:, part] = _inner(phi, base[part], offset[part], s, cuts)
+        found[:, part] = _inner(phi, base[part], offset[part], s, cuts, turns)
     return Smoothed(*found)
 
 
@@ -110,7 +121,7 @@ def _nodes(
 
 
 def _inner(
-    phi: Sampled, base: np.ndarray, offset: np.ndarray, s: float, cuts: np.ndarray
+    phi: Sampled, base: np.ndarray, offset: np.ndarray, s: float, cuts: np.ndarray, turns: bool
 ) -> np.ndarray:
     half, z, weights, places = _nodes(base, offset, s, cuts)
     w = gauss(NODES)[1]
@@ -130,28 +141,18 @@ def _inner(
     whole = (half * slopes * w).sum(axis=2)
     rest = within + (np.cumsum(whole, axis=1) - whole)[..., None]
     rest = rest - mean(rest)[:, None, None]
-    variance = mean(slopes**2)
-    spread, square = mean(rest**2), z * z - 1
-    turned = mean(square * slopes**2)
-    return np.stack(
-        [
-            middle,
-            mean(values**2),
-            slope,
-            variance,
-            variance - spread,
-            tilt,
-            mean(z * slopes),
-            mean(square * values),
-            mean(square * slopes),
-            mean(square * values**2),
-            turned,
-            turned - 2 * mean(z * rest * slopes) + 2 * spread,
-        ]
-    )
+    variance, spread = mean(slopes**2), mean(rest**2)
+    lack, bend = variance - spread, mean(z * slopes)
+    found = [middle, mean(values**2), slope, variance, lack, tilt, bend]
+    if turns:
+        square = z * z - 1
+        turned = mean(square * slopes**2)
+        found += [mean(square * values), mean(square * slopes), mean(square * values**2)]
+        found += [turned, turned - 2 * mean(z * rest * slopes) + 2 * spread]
+    return np.stack(found)
 
 
-def evenly(phi: Sampled, y: np.ndarray, s: float, size: int) -> Smoothed:
+def evenly(phi: Sampled, y: np.ndarray, s: float, size: int, turns: bool = False) -> Smoothed:
     """Return `smoothed` of a smooth φ by an even grid of z, which then converges geometrically."""
     z, weights = even_grid(size)
     values, slopes = (v.reshape(y.size, size) for v in phi.values((y[:, None] + s * z).ravel()))
@@ -161,17 +162,24 @@ def evenly(phi: Sampled, y: np.ndarray, s: float, size: int) -> Smoothed:
     terms = slopes @ (weights[:, None] * _hermite(size))
     k = np.arange(1, HERMITE + 1)
     lack = terms**2 @ (k / (k + 1))
+    # Where the Hermite series of φ' has not ended, it does not tell.
+    ended = np.abs(variance - (terms**2).sum(axis=1)) <= SERIES * variance + ROUNDED * slope**2
+    lack = np.where(ended, lack, np.nan)
+    tilt, bend = values @ (weights * z) / s, slopes @ (weights * z)
+    found = Smoothed(middle, values**2 @ weights, slope, variance, lack, tilt, bend)
+    if not turns:
+        return found
     # s times the derivative of the k-th term is k times it and √((k + 1)(k + 2)) the next but one.
     growth = k * terms
     growth[:, :-2] += np.sqrt((k + 1) * (k + 2))[:-2] * terms[:, 2:]
-    lack_turn = 2 * (terms * growth) @ (k / (k + 1))
-    # Where the Hermite series of φ' has not ended, it does not tell.
-    ended = np.abs(variance - (terms**2).sum(axis=1)) <= SERIES * variance + ROUNDED * slope**2
-    lack, lack_turn = (np.where(ended, x, np.nan) for x in (lack, lack_turn))
-    tilt, bend = values @ (weights * z) / s, slopes @ (weights * z)
     square = weights * (z * z - 1)
-    turns = (values @ square, slopes @ square, values**2 @ square, slopes**2 @ square, lack_turn)
-    return Smoothed(middle, values**2 @ weights, slope, variance, lack, tilt, bend, *turns)
+    return found._replace(
+        turn=values @ square,
+        slope_turn=slopes @ square,
+        variance_turn=values**2 @ square,
+        slope_variance_turn=slopes**2 @ square,
+        lack_turn=np.where(ended, 2 * (terms * growth) @ (k / (k + 1)), np.nan),
+    )
 
 
 @functools.cache

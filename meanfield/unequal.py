@@ -44,6 +44,11 @@ class Unequal(NamedTuple):
     slope_product: np.ndarray
     separation: np.ndarray
     """E (s φ(u1) - t φ(u2))²/2."""
+
+
+class Rates(NamedTuple):
+    """What their derivatives take."""
+
     bend_product: np.ndarray
     """E φ''(u1) φ''(u2), Dirac masses included."""
     rate1: np.ndarray
@@ -67,112 +72,148 @@ def unequal(
 
     `gap` is q1 - q2, of which rounded variances may have lost digits.
     """
+    numbers = (q1, q2, epsilon, s, t, gap)
+    return Unequal(*remembered(phi, "unequal", _rows(phi, _unequal), *numbers))
 
-    def solve(new: np.ndarray) -> list[tuple[float, ...]]:
+
+def unequal_rates(phi: Sampled, q1: np.ndarray, q2: np.ndarray, epsilon: np.ndarray) -> Rates:
+    """Return what derivatives of these statistics take."""
+    return Rates(*remembered(phi, "unequal rates", _rows(phi, _rates), q1, q2, epsilon))
+
+
+def _rows(phi: Sampled, function: Callable[..., Any]) -> Callable[[np.ndarray], list[Any]]:
+    def solve(new: np.ndarray) -> list[Any]:
         seconds = np.stack([phi.second_moment(q) for q in new[:, :2].T], axis=1)
         slopes = np.stack([phi.slope_moment(q, 2) for q in new[:, :2].T], axis=1)
-        return [
-            _unequal(phi, *pair, *moments)
-            for *pair, moments in zip(*new.T, zip(seconds, slopes, strict=True), strict=True)
-        ]
+        rows = zip(new, zip(seconds, slopes, strict=True), strict=True)
+        return [function(_Pair(phi, *row[:3], *moments), *row[3:]) for row, moments in rows]
 
-    return Unequal(*remembered(phi, "unequal", solve, q1, q2, epsilon, s, t, gap))
+    return solve
 
 
-def _unequal(
-    phi: Sampled,
-    q1: float,
-    q2: float,
-    epsilon: float,
-    s: float,
-    t: float,
-    gap: float,
-    seconds: np.ndarray,
-    slopes: np.ndarray,
-) -> tuple[Any, ...]:
-    if not (np.isfinite(seconds).all() and min(q1, q2) > 0 and 0 <= epsilon <= 2):
-        return NONE
-    rest = 2 - epsilon if epsilon > 1 else epsilon
-    sign = -1.0 if epsilon > 1 else 1.0
-    stretch = np.sqrt(np.array([q1, q2]) * (1 - rest))
-    spread = np.sqrt(np.array([q1, q2]) * rest)
-    jumps, tolerance = phi.diverges(2), TOLERANCE
-    if rest == 0:
-        y, weights = _common(phi, stretch, spread, sign)
-        (one, _), (two, _) = (phi.values(r * y) for r in (stretch[0], sign * stretch[1]))
-        variances = 0.0
-        others = _aligned(phi, y, weights, stretch, sign)
-    else:
-        for tolerance, y, weights, smooth in _common_rules(phi, stretch, spread, sign):
+class _Pair:
+    """Two Gaussians: the parts of their variances that they share, and that they do not."""
+
+    def __init__(
+        self,
+        phi: Sampled,
+        q1: float,
+        q2: float,
+        epsilon: float,
+        seconds: np.ndarray,
+        slopes: np.ndarray,
+    ):
+        self.phi, self.seconds, self.slopes = phi, seconds, slopes
+        self.legal = bool(np.isfinite(seconds).all() and min(q1, q2) > 0 and 0 <= epsilon <= 2)
+        self.rest = 2 - epsilon if epsilon > 1 else epsilon
+        self.sign = -1.0 if epsilon > 1 else 1.0
+        with np.errstate(invalid="ignore"):
+            self.stretch = np.sqrt(np.array([q1, q2]) * (1 - self.rest))
+            self.spread = np.sqrt(np.array([q1, q2]) * self.rest)
+
+    def rule(self, turns: bool) -> "_Rule | None":
+        """Return the first rule that finds what is known from either Gaussian."""
+        phi, stretch, spread, sign = self.phi, self.stretch, self.spread, self.sign
+        for tolerance, y, weights, smooth in _common_rules(phi, stretch, spread, sign, turns):
             first = smooth(stretch[0] * y, spread[0])
             second = smooth(sign * stretch[1] * y, spread[1])
             missed = max(
                 missed_by(weights, part, a, b)
-                for part, a, b in zip((first, second), seconds, slopes, strict=True)
+                for part, a, b in zip((first, second), self.seconds, self.slopes, strict=True)
             )
             if missed <= tolerance:
-                break
-        else:
-            return NONE
-        one, two = first.mean, second.mean
-        variances = weights @ (s * s * first.variance + t * t * second.variance)
-        others = _apart(weights, y, first, second, stretch, spread, sign, jumps)
+                return _Rule(tolerance, y, weights, first, second)
+        return None
+
+
+class _Rule(NamedTuple):
+    """What it may miss, places and weights of E_y, and what z1 and z2 make of φ there."""
+
+    tolerance: float
+    y: np.ndarray
+    weights: np.ndarray
+    first: Smoothed
+    second: Smoothed
+
+
+def _unequal(pair: _Pair, s: float, t: float, gap: float) -> tuple[Any, ...]:
+    if not pair.legal:
+        return (np.nan,) * 3
+    return _aligned(pair, s, t, gap) if pair.rest == 0 else _apart(pair, s, t, gap)
+
+
+def _aligned(pair: _Pair, s: float, t: float, gap: float) -> tuple[Any, ...]:
+    """Return the statistics of u1 = a1 y and u2 = ±a2 y."""
+    phi, stretch, sign = pair.phi, pair.stretch, pair.sign
+    y, weights = _common(phi, stretch, pair.spread, sign)
+    (one, slope1), (two, slope2) = (phi.values(r * y) for r in (stretch[0], sign * stretch[1]))
+    apart = s * one - t * two
+    if sign > 0:
+        step = gap / stretch.sum() * y
+        apart = s * _step(phi, stretch[1] * y, step, one - two) + (s - t) * two
+    slope_product = np.inf if phi.diverges(2) else weights @ (slope1 * slope2)
+    return weights @ (one * two), slope_product, weights @ apart**2 / 2
+
+
+def _apart(pair: _Pair, s: float, t: float, gap: float) -> tuple[Any, ...]:
+    """Return the statistics of two Gaussians that are neither aligned nor opposite."""
+    rule = pair.rule(turns=False)
+    if rule is None:
+        return (np.nan,) * 3
+    tolerance, y, weights, first, second = rule
+    stretch, spread, rest = pair.stretch, pair.spread, pair.rest
     width = (abs(stretch[0] - stretch[1]) + abs(spread[0] - spread[1])) * WIDTH
     # What is smooth by itself is so beyond the scale of s.
     scale = spread.min()
-    if rest > 0 and tolerance == EVEN_TOLERANCE:
-        scale = max(scale, np.diff(phi.edges).min())
-    if sign > 0 and rest > 0 and width < TOGETHER * scale:
+    if tolerance == EVEN_TOLERANCE:
+        scale = max(scale, np.diff(pair.phi.edges).min())
+    apart = s * first.mean - t * second.mean
+    if pair.sign > 0 and width < TOGETHER * scale:
         steps = gap * np.array([1 - rest, rest]) / np.array([stretch.sum(), spread.sum()])
-        apart = s * _difference(phi, y, stretch, spread, steps) + (s - t) * two
-    elif sign > 0 and rest == 0:
-        step = gap / stretch.sum() * y
-        apart = s * _step(phi, stretch[1] * y, step, one - two) + (s - t) * two
-    else:
-        apart = s * one - t * two
-    slope_product, bends, *rates = others
-    separation = (variances + weights @ apart**2) / 2
-    return weights @ (one * two), slope_product, separation, bends, *rates
+        apart = s * _difference(pair.phi, y, stretch, spread, steps) + (s - t) * second.mean
+    variances = weights @ (s * s * first.variance + t * t * second.variance)
+    jumps = pair.phi.diverges(2)
+    slopes = [part.tilt if jumps else part.slope for part in (first, second)]
+    product = weights @ (first.mean * second.mean)
+    return product, weights @ (slopes[0] * slopes[1]), (variances + weights @ apart**2) / 2
 
 
-NONE = (np.nan,) * 8
+def _rates(pair: _Pair) -> tuple[Any, ...]:
+    if not pair.legal:
+        return (np.nan,) * 5
+    return _aligned_rates(pair) if pair.rest == 0 else _apart_rates(pair)
 
 
-def _apart(
-    weights: np.ndarray,
-    y: np.ndarray,
-    first: Smoothed,
-    second: Smoothed,
-    stretch: np.ndarray,
-    spread: np.ndarray,
-    sign: float,
-    jumps: bool,
-) -> tuple[Any, ...]:
-    """Return E φ'φ' and E φ''φ'', and derivatives by q1 and q2 of E φφ and of E φ'φ'.
+def _apart_rates(pair: _Pair) -> tuple[Any, ...]:
+    """Return E φ''φ'', and derivatives by q1 and q2 of E φφ and of E φ'φ'.
 
     That of a smoothed function by log q is half of y times its derivative by y and s times that
     by s.
     """
-    at = stretch[0] * y, sign * stretch[1] * y
-    parts, q = (first, second), stretch**2 + spread**2
+    rule = pair.rule(turns=True)
+    if rule is None:
+        return (np.nan,) * 5
+    _, y, weights, *parts = rule
+    jumps, at = pair.phi.diverges(2), (pair.stretch[0] * y, pair.sign * pair.stretch[1] * y)
+    q = pair.stretch**2 + pair.spread**2
     slopes = [part.tilt if jumps else part.slope for part in parts]
-    bends = [bend(part, s, jumps) for part, s in zip(parts, spread, strict=True)]
+    bends = [bend(part, s, jumps) for part, s in zip(parts, pair.spread, strict=True)]
     rates, slope_rates = [], []
     for i, part in enumerate(parts):
         other = parts[1 - i]
         rates.append(weights @ ((at[i] * part.tilt + part.turn) * other.mean) / (2 * q[i]))
         rate = weights @ ((at[i] * bends[i] + part.slope_turn) * slopes[1 - i]) / (2 * q[i])
         slope_rates.append(np.nan if jumps else rate)
-    return weights @ (slopes[0] * slopes[1]), weights @ (bends[0] * bends[1]), *rates, *slope_rates
+    return weights @ (bends[0] * bends[1]), *rates, *slope_rates
 
 
-def _aligned(
-    phi: Sampled, y: np.ndarray, weights: np.ndarray, stretch: np.ndarray, sign: float
-) -> tuple[Any, ...]:
-    """Return what `_apart` does of u1 = a1 y and u2 = a2 y, Dirac masses included."""
+def _aligned_rates(pair: _Pair) -> tuple[Any, ...]:
+    """Return what `_apart_rates` does of u1 = a1 y and u2 = ±a2 y, Dirac masses included."""
+    phi, stretch = pair.phi, pair.stretch
     if phi.diverges(2):
-        return (np.inf, np.inf, *(np.nan,) * 4)
-    scale = stretch[0], sign * stretch[1]
+        return (np.inf, *(np.nan,) * 4)
+    y, weights = _common(phi, stretch, pair.spread, pair.sign)
+    scale = stretch[0], pair.sign * stretch[1]
     at = [a * y for a in scale]
     values, slopes = zip(*(phi.values(x) for x in at), strict=True)
     curves = [phi.curvature_at(x) for x in at]
@@ -192,7 +233,7 @@ def _aligned(
             bends += height * curve
         rates.append(weights @ (at[i] * slopes[i] * values[1 - i]) / (2 * stretch[i] ** 2))
         slope_rates.append(rate / (2 * stretch[i] ** 2))
-    return weights @ (slopes[0] * slopes[1]), bends, *rates, *slope_rates
+    return bends, *rates, *slope_rates
 
 
 def _difference(
@@ -223,7 +264,7 @@ def _step(phi: Sampled, x: np.ndarray, step: np.ndarray, apart: np.ndarray) -> n
 
 
 def _common_rules(
-    phi: Sampled, stretch: np.ndarray, spread: np.ndarray, sign: float
+    phi: Sampled, stretch: np.ndarray, spread: np.ndarray, sign: float, turns: bool
 ) -> Iterator[tuple[float, np.ndarray, np.ndarray, Callable[[np.ndarray, float], Smoothed]]]:
     """Yield rules for E_y, and the one for E_z that goes with each."""
     reach = WIDTH * (stretch + spread).max()
@@ -232,12 +273,12 @@ def _common_rules(
             yield (
                 EVEN_TOLERANCE,
                 *even_grid(size_y),
-                lambda y, s, size=size_z: evenly(phi, y, s, size),
+                lambda y, s, size=size_z: evenly(phi, y, s, size, turns),
             )
     yield (
         TOLERANCE,
         *_common(phi, stretch, spread, sign),
-        lambda y, s: smoothed(phi, np.zeros(y.size), y, s),
+        lambda y, s: smoothed(phi, np.zeros(y.size), y, s, turns),
     )
 
 

@@ -47,6 +47,7 @@ QUICK = {
         "jacobian",
         "layers",
         "numpy_rules",
+        "pair_rates",
         "panels",
         "portrait",
         "registry",

@@ -249,6 +249,10 @@ class Numeric(OnHost):
             self.one, *np.broadcast_arrays(*(np.asarray(x, dtype=float) for x in numbers))
         )
 
+    def _unequal_rates(self, q1: Any, q2: Any, epsilon: Any) -> unequal.Rates:
+        numbers = (self._unit(q1), self._unit(q2), np.asarray(epsilon, dtype=float))
+        return unequal.unequal_rates(self.one, *np.broadcast_arrays(*numbers))
+
     def covariance(self, q1: Any, q2: Any, epsilon: Any) -> np.ndarray:
         return self.height**2 * either(
             np.asarray(q1 == q2),
@@ -267,7 +271,7 @@ class Numeric(OnHost):
         return (self.steepness / self.width) ** 2 * either(
             np.asarray(q1 == q2),
             lambda: self._equal(q1, epsilon).bend_product,
-            lambda: self._unequal(q1, q2, epsilon, 1.0, 1.0).bend_product,
+            lambda: self._unequal_rates(q1, q2, epsilon).bend_product,
         )
 
     def pair_rate(self, q: Any, epsilon: Any, name: str) -> np.ndarray:
@@ -281,7 +285,7 @@ class Numeric(OnHost):
         """Return the derivative of a covariance by q1 (place 0) or q2."""
         field, height = PAIRS[name]
         field = f"{'rate' if height else 'slope_rate'}{place + 1}"
-        rate = getattr(self._unequal(q1, q2, epsilon, 1.0, 1.0), field)
+        rate = getattr(self._unequal_rates(q1, q2, epsilon), field)
         return (self.height if height else self.steepness) ** 2 / self.width**2 * rate
 
     def log_slope(self, *numbers: Any) -> np.ndarray:
