@@ -38,21 +38,16 @@ QUICK = {
     f"test_{name}"
     for name in (
         "adaptive",
-        "combinators",
         "criticality",
         "custom_activation",
         "domains",
         "errors",
-        "export",
         "jacobian",
-        "layers",
         "numpy_rules",
         "pair_rates",
         "panels",
-        "portrait",
         "registry",
         "rootfind",
-        "scaled_bounded",
         "shaping",
         "struct",
     )
