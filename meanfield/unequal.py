@@ -85,8 +85,11 @@ def _rows(phi: Sampled, function: Callable[..., Any]) -> Callable[[np.ndarray], 
     def solve(new: np.ndarray) -> list[Any]:
         seconds = np.stack([phi.second_moment(q) for q in new[:, :2].T], axis=1)
         slopes = np.stack([phi.slope_moment(q, 2) for q in new[:, :2].T], axis=1)
-        rows = zip(new, zip(seconds, slopes, strict=True), strict=True)
-        return [function(_Pair(phi, *row[:3], *moments), *row[3:]) for row, moments in rows]
+        rows = zip(new.tolist(), seconds, slopes, strict=True)
+        return [
+            function(_Pair(phi, q1, q2, epsilon, second, slope), *rest)
+            for (q1, q2, epsilon, *rest), second, slope in rows
+        ]
 
     return solve
 
