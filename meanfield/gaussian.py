@@ -60,17 +60,8 @@ SMOOTH_EXTRA = 24
 # kinks are further out than REMOTE, where their probability is below 1e-13.
 FINEST_LAYER = 2e-5
 REMOTE = 7.5
-# Resolves pairs of kinks down to exp(-8) of √q apart.
-PLACKETT_GRADING = 8.0
-# Of unequal variances layers may be 1e-10 of the whole; relative accuracy takes more nodes.
-LAYER_SIZE = 513
-# Terms of the series of sin x, the last one first.
-SINE = range(9, 0, -1)
-# How far an even grid reaches, and what part of its sum may lie on its rim.
-EVEN_REACH, EVEN_RIM = 8.0, 1e-11
 # Stands in for 0 in denominators; its square root and reciprocal are normal numbers.
 TINY = 1e-280
-ROOT_TINY = 1e-140
 # One-sided limits at a kink are extrapolated from this distance (times max(1, |kink|)).
 NEAR = 1e-5
 # Kinks closer than this (times max(1, |kink|)) are one.
@@ -424,106 +415,6 @@ def from_masses(
                 total += jnp.where(met, 0.0, weight * second * density)
                 meeting += jnp.where(met, weight * second, 0.0)
     return jnp.where(meeting == 0, total, meeting * jnp.inf)
-
-
-def even_pair_sums(
-    function: Callable[[Pair], Array],
-    q1: ScalarLike,
-    q2: ScalarLike,
-    epsilon: ScalarLike,
-    size: int,
-) -> Sums:
-    """Return E F(u1, u2) at correlation 1 - epsilon by an even grid of `size` = 4m nodes a side.
-
-    F must be smooth everywhere: the trapezoidal rule then converges geometrically. The coarser sums
-    are infinite where F has not died out at the ends of the grid.
-    """
-    # Not symmetric about 0: a thinned rule must not be the mirror image of another.
-    z = EVEN_REACH * (2 * np.arange(size) + 0.5 - size) / size
-    weights = normal_density(jnp.asarray(z)) * (2 * EVEN_REACH / size)
-    r1, r2 = (jnp.sqrt(jnp.asarray(q, dtype=float)) for q in (q1, q2))
-    centre, apart = jnp.sqrt(1.0 - epsilon / 2) * z[:, None], jnp.sqrt(epsilon / 2) * z
-    difference = (r1 - r2) * centre + (r1 + r2) * apart
-    pair = Pair(r1 * (centre + apart), r2 * (centre - apart), difference, jnp.asarray(z))
-    summands = function(pair) * weights[:, None] * weights
-    rim = (
-        jnp.abs(summands[jnp.array([0, -1])]).sum() + jnp.abs(summands[:, jnp.array([0, -1])]).sum()
-    )
-    sums = plane_sums(summands.reshape(size, -1, 4).sum(axis=1))
-    unseen = jnp.where(rim <= EVEN_RIM * jnp.abs(sums.value), 0.0, jnp.inf)
-    return Sums(sums.value, sums.half + unseen, sums.quarter + unseen)
-
-
-def plackett(
-    kinks: Kinks, jumps: Sequence[Array], q1: ScalarLike, q2: ScalarLike, epsilon: ScalarLike
-) -> tuple[Sums, Sums]:
-    """Return what the kinks of a piecewise-linear φ take off its correlation map.
-
-    With θ = arccos c, φ' jumping by Δ_i at d_i and p₂ the bivariate normal density, Price's
-    theorem gives d E[φ'φ']/dθ = -ψ and d E[φφ]/dθ = -√(q1 q2) sin θ E[φ'φ'], where [1]
-
-        ψ(s) = √(q1 q2) sin s Σ_ij Δ_i Δ_j p₂(d_i, d_j; cos s)
-             = (1/2π) Σ_ij Δ_i Δ_j exp(-[(x_i - y_j)²/sin²(s/2) + (x_i + y_j)²/cos²(s/2)]/8)
-
-    with x = d/√q1, y = d/√q2. The pair returned is ∫ ψ ds, ∫ ψ (cos s - cos θ)/(1 - cos θ) ds
-    over [0, θ]: the amounts by which E[φ'φ'] and its mean over [c, 1] lie below E[φ'φ'] at c = 1.
-    Of equal variances (`q1 is q2`) the latter is E[φ'²], the mean E[(φ(u1) - φ(u2))²]/(2qε).
-
-    References
-    ----------
-    [1] R. L. Plackett, A reduction formula for normal multivariate integrals, Biometrika 41
-        (1954) 351-360.
-    """
-    half_angle = jnp.arcsin(jnp.sqrt(jnp.clip(epsilon / 2, TINY, 1.0)))
-    if all(map(is_zero, kinks)):
-        return _constant_plackett(jnp.square(sum(jumps)) / (2 * np.pi), half_angle)
-    symmetric = q1 is q2
-    r1, r2 = (jnp.sqrt(jnp.maximum(q, TINY)) for q in (q1, q2))
-    grading = PLACKETT_GRADING
-    if not symmetric:
-        # A pair of kinks has a layer as wide as x and y, or x and -y, are apart.
-        widths = [jnp.abs(a / r1 + b / r2) for a in kinks for b in (*kinks, *(-k for k in kinks))]
-        finest = functools.reduce(
-            jnp.minimum, [jnp.where(w > 0, w, jnp.inf) for w in widths], jnp.inf
-        )
-        grading = jnp.maximum(grading, jax.lax.stop_gradient(jnp.log(2 * half_angle / finest)) + 1)
-    rule = panel(grading, LINE_SIZE if symmetric else LAYER_SIZE)
-    half = half_angle * rule.nodes
-    # The floor lets a reciprocal be differentiated; a node that close to an end counts for 0.
-    inverse_sine = 1 / jnp.maximum(jnp.sin(half) ** 2, ROOT_TINY)
-    inverse_cosine = 1 / jnp.maximum(jnp.cos(half) ** 2, ROOT_TINY)
-
-    # Of unequal variances jumps that add up to 0 leave what the exponentials lack of 1.
-    excess = jnp.exp if symmetric else jnp.expm1
-    density = jnp.full_like(half, 0.0 if symmetric else jnp.square(sum(jumps)))
-    marks = list(enumerate(zip(kinks, jumps, strict=True)))
-    for i, (d1, jump1) in marks:
-        for j, (d2, jump2) in marks[i if symmetric else 0 :]:
-            exponent = (d1 / r1 + d2 / r2) ** 2 * inverse_cosine
-            if not (symmetric and i == j):
-                exponent += (d1 / r1 - d2 / r2) ** 2 * inverse_sine
-            times = 2 if symmetric and i < j else 1
-            density += times * jump1 * jump2 * excess(-exponent / 8)
-
-    sine = jnp.sin(half_angle)
-    weight = (jnp.sin(half_angle - half) / sine) * (jnp.sin(half_angle + half) / sine)
-    summands = density * rule.weights * half_angle / np.pi
-    return line_sums(summands), line_sums(summands * weight)
-
-
-def _constant_plackett(density: Array, half_angle: Array) -> tuple[Sums, Sums]:
-    """Return what `plackett` does for a constant ψ."""
-    x, sine = 2 * half_angle, jnp.sin(half_angle)
-    # (sin x - x)/x, which cancels where x is small.
-    series = jnp.zeros_like(x)
-    for k in SINE:
-        series = -x * x / (2 * k * (2 * k + 1)) * (1 + series)
-    lack = jnp.where(x < 1.0, series, jnp.sin(x) / x - 1)
-    exact = jnp.zeros_like(x)
-    return (
-        Sums(density * x, exact, exact),
-        Sums(density * x * (1 + lack / (2 * jnp.square(sine))), exact, exact),
-    )
 
 
 def _cut_line(

@@ -61,6 +61,9 @@ ALIKE = 4.0
 SECANT = 1e-6
 # Slopes are not known better than to this part of the height over the place.
 SLOPE_NOISE = 1e-9
+# Next to a corner panels are so much larger once it is an edge; how many are looked at beside it,
+# and how far from it, as a part of its place, φ is looked at.
+WIDER, STEPS_AWAY, LEAST_REACH = 2.0**6, 24, 1e-7
 # The octave beyond which nothing is asked.
 LARGEST = 2.0**40
 
@@ -176,11 +179,19 @@ class _Sampling:
         start = start[(start >= lowest) & (start <= highest)]
         narrow = _NOWHERE
         cells: _Cells | None = None
+        corners: dict[float, float] = {}
+        wrong: list[float] = []
         for _ in range(ROUNDS):
             cells = self._halved(np.union1d(start, known), narrow)
             found = np.concatenate([_points_of(cells.rough), cells.highs[:-1][self._breaks(cells)]])
+            if self.parts == 1:
+                # What is no corner is as finely cut as before.
+                wrong = [k for k in corners if k in known and cells.next_to(k) < WIDER * corners[k]]
+                new = {k: size for k, size in self._corners(cells).items() if k not in corners}
+                corners |= new
+                known, found = np.setdiff1d(known, wrong), np.append(found, list(new))
             known, before = _union(known, found), known.size
-            if known.size > before:
+            if known.size > before or wrong:
                 # With the rough points as edges, what lies between them needs few panels.
                 continue
             hidden = self._narrow_features(cells, known)
@@ -261,6 +272,25 @@ class _Sampling:
         inner = np.maximum(places.min(axis=1) - 1, 0)
         return np.maximum.accumulate(self.heights, axis=1)[:, inner]
 
+    def _corners(self, cells: "_Cells") -> dict[float, float]:
+        """Return where φ may bend: its panels are cut ever finer there. And how fine they are."""
+        sizes = cells.highs - cells.lows
+        first = np.flatnonzero(np.append(1.0, np.diff(sizes)) != 0)
+        runs = np.minimum.reduceat(sizes, first)
+        before, after = (np.append(np.inf, runs[:-1]), np.append(runs[1:], np.inf))
+        low = (runs < before) & (runs < after)
+        last = np.append(first[1:], sizes.size) - 1
+        found: dict[float, float] = {}
+        for i, j in zip(first[low], last[low], strict=True):
+            start, stop = cells.lows[i], cells.highs[j]
+            near = slice(max(i - STEPS_AWAY, 0), j + STEPS_AWAY + 1)
+            if sizes[near].max() < 2.0**10 * sizes[i]:
+                continue
+            corner = _corner(self.values, start, stop)
+            if corner is not None:
+                found[corner] = float(sizes[i])
+        return found
+
     def _narrow_features(self, cells: "_Cells", rough: np.ndarray) -> np.ndarray:
         """Return points of the scan at which φ or φ' is less smooth than its panel allows."""
         low, high = max(cells.lows[0], -SCANNED), min(cells.highs[-1], SCANNED)
@@ -324,6 +354,29 @@ class _Cells(NamedTuple):
     error: np.ndarray
     slope_error: np.ndarray
     rough: np.ndarray
+
+    def next_to(self, edge: float) -> float:
+        """Return the size of the smaller panel that ends at an edge."""
+        at = (self.lows == edge) | (self.highs == edge)
+        return float((self.highs - self.lows)[at].min())
+
+
+def _corner(values: Values, start: float, stop: float) -> float | None:
+    """Return where the cubics through φ below and above a stretch meet near it, if they do."""
+    middle, reach = (start + stop) / 2, max(8 * (stop - start), LEAST_REACH * (abs(start) + 1))
+    x = np.linspace(1.0, 4.0, 12)
+    sides = [values(middle + side * reach * x)[0] for side in (-1, 1)]
+    low, high = (
+        np.polynomial.polynomial.polyfit(side * x, f, 3)
+        for side, f in zip((-1, 1), sides, strict=True)
+    )
+    roots = np.polynomial.polynomial.polyroots(low - high)
+    real = roots.real[(np.abs(roots.imag) < 1e-12) & (np.abs(roots.real) <= 1)]
+    if not real.size:
+        return None
+    root = float(real[np.abs(real).argmin()])
+    place = middle + reach * root
+    return simplest(place, place)
 
 
 def _with_ends(lows: np.ndarray, highs: np.ndarray) -> np.ndarray:

@@ -14,13 +14,12 @@ import numpy as np
 
 from meanfield._elementwise import PIECE, POSITIVE, elementwise
 from meanfield._struct import concrete, flattened, pick
-from meanfield.activations.base import Activation
-from meanfield.activations.piecewise_linear import PiecewiseLinear
-from meanfield.activations.smooth import Sin
+from meanfield.activations.sampling import sampled
 from meanfield.errors import MeanFieldError, require
 from meanfield.layers import Covariance, Dense, Layer, require_covariance
 from meanfield.method import Method, completed, in_parallel, size_of, uses_table
 from meanfield.rollout_batch import FIXED, is_fixed, roll
+from meanfield.separation import corners
 from meanfield.table import Tabulated
 from meanfield.tabulation import tabulate
 from meanfield.typing import Array, ScalarLike
@@ -101,7 +100,13 @@ def _read(layer: Dense, q1: ScalarLike, q2: ScalarLike, q12: ScalarLike, depth: 
     for q in np.unique(q1[equal]):
         places = np.flatnonzero(equal & (q1 == q))
         _fill(found, places, _together(tabulated, float(q), pick(start, places), depth))
-    places = np.flatnonzero(~equal & _is_quick(layer.phi))
+    straight = corners(sampled(layer.phi)) if not equal.all() else None
+    if straight is not None:
+        tabulated = dataclasses.replace(
+            layer, phi=dataclasses.replace(phi.bare(), corners=straight)
+        )
+    # Pairs of unequal variances take less by table if φ is smooth or has corners.
+    places = np.flatnonzero(~equal & (straight is not None or not layer.phi.cuts()))
     if places.size:
         _fill(found, places, _one_by_one(tabulated, pick(start, places), depth))
 
@@ -112,11 +117,6 @@ def _read(layer: Dense, q1: ScalarLike, q2: ScalarLike, q12: ScalarLike, depth: 
     known = np.asarray(np.isfinite(found.epsilon).all(axis=1))
     found = completed(found, known, solve, (q1, q2, q12))
     return jax.tree.map(lambda x: jnp.asarray(x).reshape(*shape, depth + 1), found)
-
-
-def _is_quick(phi: Activation) -> bool:
-    """Return whether pairs of unequal variances take less by table."""
-    return isinstance(phi, PiecewiseLinear | Sin) or not phi.cuts()
 
 
 def _unknown(start: Covariance, depth: int) -> Covariance:

@@ -310,7 +310,8 @@ class Sampled:
         nodes = self._nodes
         with np.errstate(all="ignore"):
             if name.startswith("curve"):
-                columns = [self._curved(name, self._curvatures)]
+                bent = self._curvatures
+                columns = [self._curved(name, bend) for bend in (bent, bent + _missed(bent))]
             elif name.startswith("rise"):
                 columns = [self._rising(name, nodes.t, nodes.slope, self._curvatures)]
             elif name.startswith("rest"):
@@ -469,7 +470,11 @@ class Sampled:
     def curvature_moment(self, q: np.ndarray) -> np.ndarray:
         """Return E φ''(u)²; inf if φ or φ' jumps."""
         found = self.smooth_curvature_moment(q)
-        return np.where((self.rough.bend != 0).any() or self.diverges(2), np.inf, found)
+        power = self.rough.power
+        # φ'' grows by one power more than φ' does.
+        diverges = ((power > 0) & (2 * (power - 1) <= DIVERGES)).any()
+        infinite = (self.rough.bend != 0).any() or diverges or self.diverges(2)
+        return np.where(infinite, np.inf, found)
 
     def moment_rate(self, q: np.ndarray, name: str, order: int) -> np.ndarray:
         """Return d^n E f(u)/dq^n of a column f, n >= 1.
@@ -619,6 +624,12 @@ class Sampled:
         rest, slope = self._remainders
         values = slope**2 if name == "rest_slope" else rest**2
         return Column(values, values)
+
+
+def _missed(values: np.ndarray) -> np.ndarray:
+    """Return by how much the series of panels may miss values at their nodes."""
+    last = np.abs(values @ transform()[-LAST:].T).max(axis=-1, keepdims=True)
+    return np.where(np.isfinite(last), last, 0.0)
 
 
 def _running(half: np.ndarray, values: np.ndarray) -> np.ndarray:

@@ -25,15 +25,11 @@ import numpy as np
 from meanfield._struct import Whole, struct
 from meanfield.activations.base import Activation
 from meanfield.chebyshev import locate, series, series_and_slope
-from meanfield.gaussian import Pair, even_pair_sums
+from meanfield.separation import Corners, of_corners, of_smooth
 from meanfield.typing import Array, ScalarLike
 
 Numbers = Array | np.ndarray
 
-# Nodes a side of the even grids that are tried, and the error they may have.
-EVEN_SIZES, EVEN_TOLERANCE = (64, 128), 1e-10
-# Where inputs are so near to each other, φ has one slope between them.
-NEAR = 3e-6
 # Ends of the cells of log q, for one Gaussian, closer where moments of most φ change their course,
 # and for pairs.
 FAR = np.linspace(np.log(1e-10), np.log(1e16), 61)
@@ -145,14 +141,15 @@ class Tabulated(Activation):
     """φ(x) = height·φ1(x/width), its statistics read off the table of φ1.
 
     They are NaN where the table has nothing certified; variances may then be arrays for those of
-    one Gaussian. What a table does not hold is asked of φ; of unequal variances a
-    smooth φ has a rule of its own.
+    one Gaussian. What a table does not hold is asked of φ.
     """
 
     phi: Activation
     table: Table
     width: ScalarLike = 1.0
     height: ScalarLike = 1.0
+    corners: Corners | None = None
+    """φ itself, where it is straight between corners: for pairs of unequal variances."""
 
     @property
     def continuous(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -163,11 +160,6 @@ class Tabulated(Activation):
     def odd(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Whether φ is known to be odd."""
         return self.phi.odd
-
-    @property
-    def oscillates(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Whether φ oscillates for ever."""
-        return self.phi.oscillates
 
     def __call__(self, x: Array) -> Array:
         return self.phi(x)
@@ -193,7 +185,7 @@ class Tabulated(Activation):
     def bare(self) -> "Tabulated":
         """Return it for kernels that read the table alone: one of them serves all activations."""
         scales = (np.asarray(x, dtype=float) for x in (self.width, self.height))
-        return Tabulated(Nameless(np.asarray(self.odd)), self.table, *scales)
+        return Tabulated(Nameless(np.asarray(self.odd)), self.table, *scales, self.corners)
 
     @property
     def steepness(self) -> Array:
@@ -251,6 +243,9 @@ class Tabulated(Activation):
     def decorrelation(self, q: ScalarLike, epsilon: ScalarLike) -> Array:
         return self._finite_slope_moment(q) - self._gaps(q, epsilon)[0]
 
+    def distance(self, q: ScalarLike, epsilon: ScalarLike) -> Array:
+        return jnp.asarray(epsilon) * self.decorrelation(q, epsilon)
+
     def slope_covariance(self, q1: ScalarLike, q2: ScalarLike, epsilon: ScalarLike) -> Array:
         if q1 is q2:
             return self._finite_slope_moment(q1) - self._gaps(q1, epsilon)[1]
@@ -259,24 +254,15 @@ class Tabulated(Activation):
     def separation(
         self, q1: ScalarLike, q2: ScalarLike, epsilon: ScalarLike, s: ScalarLike, t: ScalarLike
     ) -> Array:
-        """Return E (s φ(u1) - t φ(u2))² / 2: of a smooth φ by an even grid, if that suffices."""
-        epsilon = jnp.asarray(epsilon, dtype=float)
-        close = self._is_close(q1, q2, epsilon, NEAR)
-
-        def integrand(pair: Pair) -> Array:
-            def middle(pair: Pair) -> Array:
-                return self.slope((pair.u1 + pair.u2) / 2)
-
-            return jnp.square(self._apart(pair, s, t, close, middle)) / 2
-
-        def finer(sizes: tuple[int, ...]) -> Array:
-            if not sizes or self.cuts():
-                return self.phi.separation(q1, q2, epsilon, s, t)
-            sums = even_pair_sums(integrand, q1, q2, epsilon, sizes[0])
-            # As in `Sums.certified`, to a part of the sum.
-            ratio = sums.half / jnp.where(sums.quarter > 0, sums.quarter, 1.0)
-            error = sums.half * jnp.minimum(1.0, ratio)
-            seen = error <= EVEN_TOLERANCE * jnp.abs(sums.value)
-            return jax.lax.cond(seen, lambda: sums.value, lambda: finer(sizes[1:]))
-
-        return finer(EVEN_SIZES)
+        """Return E (s φ(u1) - t φ(u2))² / 2, by a rule of its own if φ is smooth or has corners."""
+        numbers = q1, q2, epsilon, s, t
+        if self.corners is not None:
+            return of_corners(self.corners, *numbers)
+        if self.cuts():
+            return self.phi.separation(*numbers)
+        largest = jnp.maximum(jnp.asarray(q1, dtype=float), q2)
+        sizes = self.second_moment(largest), self.slope_moment(largest, 2)
+        value = of_smooth(self, self.slope, sizes, *numbers)
+        return jax.lax.cond(
+            jnp.isfinite(value), lambda: value, lambda: self.phi.separation(*numbers)
+        )

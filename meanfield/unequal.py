@@ -172,7 +172,8 @@ def _apart(pair: _Pair, s: float, t: float, gap: float) -> tuple[Any, ...]:
         scale = max(scale, np.diff(pair.phi.edges).min())
     apart = s * first.mean - t * second.mean
     if pair.sign > 0 and width < TOGETHER * scale:
-        steps = gap * np.array([1 - rest, rest]) / np.array([stretch.sum(), spread.sum()])
+        sums = np.maximum([stretch.sum(), spread.sum()], np.finfo(float).tiny)
+        steps = gap * np.array([1 - rest, rest]) / sums
         apart = s * _difference(pair.phi, y, stretch, spread, steps) + (s - t) * second.mean
     variances = weights @ (s * s * first.variance + t * t * second.variance)
     jumps = pair.phi.diverges(2)

@@ -5,6 +5,8 @@ to 1, exactly or within 1e-9 of either end. *Accurate* means that what is finite
 *honest*, that only the listed problems may be left unresolved.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -31,7 +33,6 @@ from meanfield.activations.base import Activation
 from meanfield.activations.piecewise import Relu
 
 MOMENTS = ("E2", "D2", "D4", "V1")
-PIECEWISE_LINEAR = ("relu6", "shtanh")
 EXTREMES = ("near c = 1", "near c = -1", "small q", "large q", "unequal q", "kinked")
 
 
@@ -292,59 +293,56 @@ def test_few_problems_are_left_unresolved():
     assert left <= 4
 
 
-# Closed forms against quadrature -------------------------------------------------------------
+# Closed forms ------------------------------------------------------------------------------
 
 
-@elementwise()
-def by_both_routes(phi, q, epsilon):
-    return {
-        "slope_covariance": (
-            phi.slope_covariance(q, q, epsilon),
-            Activation.slope_covariance(phi, q, q, epsilon),
-        ),
-        "decorrelation": (phi.decorrelation(q, epsilon), Activation.decorrelation(phi, q, epsilon)),
-    }
+def waves(q1, q2, epsilon):
+    """Return E cos(u1 - u2) and E cos(u1 + u2)."""
+    root, gap = np.sqrt(q1 * q2), (np.sqrt(q1) - np.sqrt(q2)) ** 2
+    return np.exp(-gap / 2 - root * epsilon), np.exp(-gap / 2 - root * (2 - epsilon))
 
 
-@pytest.mark.parametrize("name", PIECEWISE_LINEAR)
-def test_the_integral_over_angles_agrees_with_the_quadrature_over_the_plane(name):
-    q = np.array([[0.05], [1.0], [20.0]])
-    epsilon = np.array([1e-8, 1e-3, 0.2, 1.0, 1.7, 2.0])
-    for closed, general in by_both_routes(mf.activation(name), q, epsilon).values():
-        np.testing.assert_allclose(closed, general, rtol=1e-9, atol=2e-11)
-
-
-def test_the_closed_forms_of_sin_agree_with_quadrature():
+def test_closed_forms_of_sin():
     sin = mf.activation("sin")
-
-    @elementwise()
-    def pair(q1, q2, epsilon):
-        arguments = q1, q2, epsilon
-        return [
-            (sin.covariance(*arguments), Activation.covariance(sin, *arguments)),
-            (sin.slope_covariance(*arguments), Activation.slope_covariance(sin, *arguments)),
-            (sin.decorrelation(q1, epsilon), Activation.decorrelation(sin, q1, epsilon)),
-            (
-                sin.separation(*arguments, 1.3, 0.7),
-                Activation.separation(sin, *arguments, 1.3, 0.7),
-            ),
-        ]
-
-    @elementwise()
-    def line(q):
-        powers = [(sin.slope_moment(q, p), Activation.slope_moment(sin, q, p)) for p in (2, 3, 4)]
-        return [
-            *powers,
-            (sin.mean(q), Activation.mean(sin, q)),
-            (sin.second_moment(q), Activation.second_moment(sin, q)),
-            (sin.variance_slope(q), Activation.variance_slope(sin, q)),
-        ]
-
     q1, q2 = np.array([[0.01], [1.0], [9.0]]), np.array([[0.01], [2.0], [4.0]])
-    for closed, general in pair(q1, q2, np.array([1e-6, 0.3, 1.0, 1.9])):
-        np.testing.assert_allclose(closed, general, rtol=1e-11, atol=1e-15)
-    for closed, general in line(np.geomspace(1e-3, 50, 9)):
-        np.testing.assert_allclose(closed, general, rtol=1e-11, atol=1e-14)
+    epsilon = np.array([1e-6, 0.3, 1.0, 1.9])
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-11, atol=1e-15)
+    near, far = waves(q1, q2, epsilon)
+    close(sin.covariance(q1, q2, epsilon), (near - far) / 2)
+    close(sin.slope_covariance(q1, q2, epsilon), (near + far) / 2)
+    x = q1 * epsilon
+    close(sin.decorrelation(q1, epsilon), -np.expm1(-x) * (1 + np.exp(x - 2 * q1)) / (2 * x))
+    close(sin.slope_gap(q1, epsilon), np.expm1(-x) * np.expm1(x - 2 * q1) / 2)
+    own = -(1.3**2 * np.expm1(-2 * q1) + 0.7**2 * np.expm1(-2 * q2)) / 4
+    apart = own - 1.3 * 0.7 * (near - far) / 2
+    close(sin.separation(q1, q2, epsilon, 1.3, 0.7), apart)
+
+    q = np.geomspace(1e-3, 50, 9)
+    two, eight = np.exp(-2 * q), np.exp(-8 * q)
+    close(sin.second_moment(q), -np.expm1(-2 * q) / 2)
+    close(sin.variance_slope(q), two)
+    close(sin.slope_moment(q, 2), (1 + two) / 2)
+    close(sin.slope_moment(q, 3), (np.exp(-4.5 * q) + 3 * np.exp(-q / 2)) / 4)
+    close(sin.slope_moment(q, 4), (3 + 4 * two + eight) / 8)
+    close(sin.curvature_moment(q), -np.expm1(-2 * q) / 2)
+    np.testing.assert_array_equal(sin.mean(q), 0.0)
+
+
+def test_closed_forms_of_erf():
+    erf = mf.activation("erf")
+    q, epsilon = np.array([[1e-4], [1.0], [100.0]]), np.array([0.0, 1e-6, 0.3, 1.0, 1.9])
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-11, atol=1e-15)
+    near, far = (1 + 4 * q + 4 * q**2 * e * (2 - e) for e in (0 * epsilon, epsilon))
+    s, t = np.sqrt(near), np.sqrt(far)
+    # arcsin a - arcsin b = 2 arctan((a - b)/(√(1 - a²) + √(1 - b²))).
+    x = np.maximum(q * epsilon, 1e-280)
+    close(erf.decorrelation(q, epsilon), 4 / np.pi * np.arctan(2 * x / (s + t)) / x)
+    close(erf.slope_covariance(q, q, epsilon), 4 / np.pi / t)
+    gap = 16 / np.pi * q**2 * epsilon * (2 - epsilon) / (s * t * (s + t))
+    close(erf.slope_gap(q, epsilon), gap)
+    close(erf.slope_moment(q, 4), (4 / np.pi) ** 2 / np.sqrt(1 + 8 * q))
+    close(erf.curvature_moment(q), 16 / np.pi * q / (1 + 4 * q) ** 1.5)
+    close(erf.variance_slope(q), 4 / np.pi / ((1 + 2 * q) * s[:, :1]))
 
 
 def test_sin_is_right_or_unknown_at_large_variance():

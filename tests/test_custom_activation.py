@@ -140,6 +140,45 @@ def test_a_function_of_numpy_serves_numbers(function):
     )
 
 
+OF_ANY_LIBRARY = {
+    "clip": lambda m: lambda x: m.clip(x, -0.4, 1.1),
+    "elu": lambda m: lambda x: m.where(x > 0, x, 1.3 * m.expm1(m.minimum(x, 0))),
+    "a steep step": lambda m: lambda x: m.tanh(1e5 * (x - 0.3)),
+    "a narrow turn": lambda m: lambda x: m.logaddexp(0, 1e3 * x) / 1e3,
+    "a power": lambda m: lambda x: m.abs(x) ** 1.5,
+    "steps": lambda m: lambda x: m.floor(x),
+    "kinks that are close": lambda m: lambda x: m.abs(x - 0.5) + m.abs(x - 0.501),
+    "a kink and a bump": lambda m: lambda x: m.clip(x, -1, 1) + m.exp(-(((x - 0.5) / 1e-3) ** 2)),
+    "a slope that bends": lambda m: lambda x: x * m.clip(x + 3, 0, 6) / 6,
+}
+
+
+@pytest.mark.parametrize("name", OF_ANY_LIBRARY)
+def test_kinks_are_found_without_slopes(name):
+    ours, theirs = (
+        mf.from_callable(OF_ANY_LIBRARY[name](library), label=name) for library in (np, jnp)
+    )
+    near = [[k for k in phi.kinks() if abs(k) < 3] for phi in (ours, theirs)]
+    np.testing.assert_allclose(near[0], near[1], rtol=1e-12, atol=1e-12)
+    for q in (0.3, 5.0):
+        for statistic in ("second_moment", "variance_slope"):
+            value, expected = (getattr(phi, statistic)(q) for phi in (ours, theirs))
+            np.testing.assert_allclose(value, expected, rtol=1e-10)
+        value, expected = (phi.slope_moment(q, 2) for phi in (ours, theirs))
+        np.testing.assert_allclose(value, expected, rtol=1e-9)
+        value, expected = (phi.decorrelation(q, 0.3) for phi in (ours, theirs))
+        np.testing.assert_allclose(value, expected, rtol=1e-9)
+        # Of φ'' less is known: it is right, or not a number.
+        value, expected = (float(phi.curvature_moment(q)) for phi in (ours, theirs))
+        assert np.isnan(value) or value == pytest.approx(expected, rel=1e-8)
+
+
+@pytest.mark.parametrize("power", [1.2, 1.4, 1.5])
+def test_a_curvature_that_is_not_square_integrable_has_no_moment(power):
+    phi = mf.from_callable(lambda x: jnp.abs(x) ** power, label="power")
+    assert not np.isfinite(phi.curvature_moment(1.0))
+
+
 USELESS = {
     "a float": float,
     "a branch": lambda x: x if x > 0 else 0 * x,

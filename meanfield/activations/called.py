@@ -1,13 +1,12 @@
 """Statistics of traced numbers: a kernel asks the host for them when it runs.
 
-So kernels never hold φ. What is traced may be variances, correlations and parameters of φ. With
-respect to ε and to variances derivatives are other statistics, and so are called too: Price's
-theorem (`meanfield.activations.pair_rules`), and for one Gaussian, with u = √q z,
+So kernels never hold φ. What is traced may be variances, correlations and parameters of φ. Their
+derivatives are other statistics, and so are called too: in ε by Price's theorem
+(`meanfield.activations.pair_rules`); in the variance of one Gaussian, with u = √q z,
 
-    d^n/dq^n E f(u),      column f of `meanfield.sampled`.
+    d^n/dq^n E f(u),      column f of `meanfield.sampled`;
 
-What remains, parameters of φ above all, is left to the derivative of the method that evaluates φ
-in the kernel (`meanfield.activations.base`).
+in a parameter of φ, and what remains, by a series in it (`meanfield.chebyshev`).
 """
 
 import functools
@@ -23,8 +22,6 @@ from meanfield._struct import Whole
 from meanfield.activations import pair_rules
 from meanfield.price import legal_epsilon, product
 from meanfield.typing import Array, ScalarLike
-
-Method = Callable[..., Array]
 
 # The place of ε among the numbers of statistics of pairs.
 EPSILON = {
@@ -46,13 +43,12 @@ def is_callable(phi: Any) -> bool:
 
 
 def called(
-    method: Method, phi: Any, numbers: tuple[ScalarLike, ...], fixed: tuple[Any, ...]
+    name: str, phi: Any, numbers: tuple[ScalarLike, ...], fixed: tuple[Any, ...] = ()
 ) -> Array:
-    """Return method(phi, *numbers, *fixed) by a call of the host.
+    """Return phi.name(*numbers, *fixed) by a call of the host.
 
-    The numbers may be traced, what is fixed belongs to the question.
+    The numbers and the parameters of φ may be traced, what is fixed belongs to the question.
     """
-    name = method.__name__
     # One variance stands for two where they are the same number.
     shared = EPSILON.get(name) == 2 and numbers[0] is numbers[1]
     if shared:
@@ -66,13 +62,12 @@ def called(
     shape = jnp.broadcast_shapes(*map(jnp.shape, [*leaves, *values]))
     # All of one shape, so that what vmap puts before them lines up.
     leaves, values = ([jnp.broadcast_to(x, shape) for x in part] for part in (leaves, values))
-    return _question(method, tree, fixed, shared)(leaves, values)
+    return _question(name, tree, fixed, shared)(leaves, values)
 
 
 @functools.lru_cache(maxsize=1024)
-def _question(method: Method, tree: Any, fixed: tuple[Any, ...], shared: bool) -> Any:
+def _question(name: str, tree: Any, fixed: tuple[Any, ...], shared: bool) -> Any:
     """Return a function of leaves of φ and of numbers, all of one shape, which asks the host."""
-    name = method.__name__
 
     def on_host(phi: Any, numbers: Any) -> Any:
         return getattr(phi, name)(*_all(numbers, shared), *fixed)
@@ -83,51 +78,22 @@ def _question(method: Method, tree: Any, fixed: tuple[Any, ...], shared: bool) -
 
     def derivative(primals: Any, tangents: Any) -> tuple[Array, Array]:
         (leaves, numbers), (turns, steps) = primals, tangents
-        phi = jax.tree.unflatten(tree, leaves)
+        phi, all_ = jax.tree.unflatten(tree, leaves), _all(numbers, shared)
         value = question(leaves, numbers)
         change = jnp.zeros_like(value)
-        left = []
         for place, step in enumerate(steps):
-            if _is_zero(step):
-                continue
-            rate = _rate(name, place + (shared and place > 0), shared)
-            if rate is None:
-                left.append(place)
-            else:
-                change += product(rate(phi, *_all(numbers, shared), *fixed), step)
-        moving = [i for i, turn in enumerate(turns) if not _is_zero(turn)]
-        if left or moving:
-
-            def evaluated(moved: list[Array], others: list[Array]) -> Array:
-                new = list(leaves)
-                for i, x in zip(moving, moved, strict=True):
-                    new[i] = x
-                all_ = list(numbers)
-                for i, x in zip(left, others, strict=True):
-                    all_[i] = x
-                return _each(method, tree, fixed, shared)(new, all_)
-
-            where = [leaves[i] for i in moving], [numbers[i] for i in left]
-            which = [turns[i] for i in moving], [steps[i] for i in left]
-            change += jax.jvp(evaluated, where, which)[1]
+            if not _is_zero(step):
+                rate = _rate(name, place + (shared and place > 0), shared)
+                change += product(rate(phi, *all_, *fixed), step)
+        for leaf, turn in enumerate(turns):
+            if not _is_zero(turn):
+                again = name == "leaf_rate" and fixed[2] == leaf
+                what = (*fixed[:3], fixed[3] + 1) if again else (name, fixed, leaf, 1)
+                change += product(called("leaf_rate", phi, tuple(all_), what), turn)
         return value, change
 
     question.defjvp(derivative, symbolic_zeros=True)
     return question
-
-
-def _each(method: Method, tree: Any, fixed: Any, shared: bool) -> Any:
-    """Return a method that evaluates φ in the kernel, of arrays of one shape."""
-
-    def one(leaves: list[Array], numbers: list[Array]) -> Array:
-        return method(jax.tree.unflatten(tree, leaves), *_all(numbers, shared), *fixed)
-
-    def every(leaves: list[Array], numbers: list[Array]) -> Array:
-        shape = numbers[0].shape
-        flat = jax.tree.map(lambda x: x.ravel(), (leaves, numbers))
-        return one(leaves, numbers) if shape == () else jax.vmap(one)(*flat).reshape(shape)
-
-    return every
 
 
 def _all(numbers: Any, shared: bool) -> list[Any]:
@@ -151,50 +117,6 @@ MOMENTS = {
     "curvature_moment": ("curve2", 0, 1.0),
     "smooth_curvature_moment": ("curve2", 0, 1.0),
 }
-# How a kernel that holds φ evaluates them.
-EVALUATED = {
-    "mean": ("mean", 0),
-    "second": ("variance_slope", 1),
-    "even": ("even_moment", 0),
-    "curve2": ("smooth_curvature_moment", 0),
-}
-
-
-def moment_rate(phi: Any, q: Array, column: str, order: int) -> Array:
-    """Return the derivative of some order of the expectation of a column by q."""
-    fixed: tuple[int, ...] = ()
-    if column.startswith("slope"):
-        name, known, fixed = "slope_moment", 0, (int(column.removeprefix("slope")),)
-    else:
-        name, known = EVALUATED[column]
-    f = functools.partial(_evaluated, phi, name)
-    for _ in range(order - known):
-        f = functools.partial(_by, f, 0)
-    return f(q, *fixed)
-
-
-def edge_rate(phi: Any, q: Array) -> Array:
-    """Return d(q E φ'² - E φ²)/dq."""
-    return _by(functools.partial(_evaluated, phi, "edge_deficit"), 0, q)
-
-
-def pair_rate(phi: Any, q: Array, epsilon: Array, name: str) -> Array:
-    """Return the derivative by q of a statistic of pairs of equal variances."""
-
-    def f(q: Array, epsilon: Array) -> Array:
-        return _evaluated(phi, name, *([q] * EPSILON[name]), epsilon)
-
-    return _by(f, 0, q, epsilon)
-
-
-def unequal_rate(phi: Any, q1: Array, q2: Array, epsilon: Array, name: str, place: int) -> Array:
-    """Return the derivative of a covariance by q1 (place 0) or q2 (place 1)."""
-    return _by(functools.partial(_evaluated, phi, name), place, q1, q2, epsilon)
-
-
-def _evaluated(phi: Any, name: str, *numbers: Any) -> Array:
-    """Return a statistic by evaluating φ in the kernel."""
-    return getattr(type(phi), name).__wrapped__(phi, *numbers)
 
 
 def _by(f: Callable[..., Array], place: int, *numbers: Any) -> Array:
@@ -207,67 +129,66 @@ def _by(f: Callable[..., Array], place: int, *numbers: Any) -> Array:
     return jax.jvp(moved, (x,), (jnp.ones_like(x),))[1]
 
 
-def log_slope(phi: Any, *numbers: Any) -> Array:
-    """Return the derivative of a statistic by the logarithm of one of its numbers.
-
-    The last three arguments are its name, what is fixed of it, and the place of the number.
-    """
-    *given, name, fixed, place = numbers
-    if name in HERE:
-        f = functools.partial(HERE[name], phi)
-    else:
-        f = functools.partial(_evaluated, phi, name)
-    return given[place] * _by(lambda *x: f(*x, *fixed), place, *given)
-
-
-HERE = {f.__name__: f for f in (moment_rate, edge_rate, pair_rate, unequal_rate, log_slope)}
-
-
-def _rate(name: str, place: int, shared: bool) -> Callable[..., Array] | None:
-    """Return the derivative of a statistic in one of its numbers, where it is a statistic.
+def _rate(name: str, place: int, shared: bool) -> Callable[..., Array]:
+    """Return the derivative of a statistic in one of its numbers, of statistics where it can be.
 
     It is a function of φ, of the numbers, and of what is fixed.
     """
-    if EPSILON.get(name) == place:
-        return getattr(pair_rules, f"{name}_rate", None)
+    if EPSILON.get(name) == place and hasattr(pair_rules, f"{name}_rate"):
+        return getattr(pair_rules, f"{name}_rate")
     if name in MOMENTS:
         column, order, factor = MOMENTS[name]
-        return lambda phi, q: factor * called(moment_rate, phi, (q,), (column, order + 1))
+        return lambda phi, q: factor * called("moment_rate", phi, (q,), (column, order + 1))
     if name == "slope_moment":
-        return lambda phi, q, power: called(moment_rate, phi, (q,), (f"slope{power}", 1))
+        return lambda phi, q, power: called("moment_rate", phi, (q,), (f"slope{power}", 1))
     if name == "moment_rate":
-        return lambda phi, q, column, order: called(moment_rate, phi, (q,), (column, order + 1))
+        return lambda phi, q, column, order: called("moment_rate", phi, (q,), (column, order + 1))
     if name == "edge_deficit":
-        return lambda phi, q: called(edge_rate, phi, (q,), ())
+        return lambda phi, q: called("edge_rate", phi, (q,))
     if name == "edge_rate":
         return _edge_bend
     if name in ("covariance", "slope_covariance"):
         if shared:
-            return lambda phi, q, _, epsilon: called(pair_rate, phi, (q, epsilon), (name,))
-        return lambda phi, *numbers: called(unequal_rate, phi, numbers, (name, place))
+            return lambda phi, q, _, epsilon: called("pair_rate", phi, (q, epsilon), (name,))
+        return lambda phi, *numbers: called("unequal_rate", phi, numbers, (name, place))
     if name in ("decorrelation", "slope_gap", "deficit"):
-        return lambda phi, q, epsilon: called(pair_rate, phi, (q, epsilon), (name,))
+        return lambda phi, q, epsilon: called("pair_rate", phi, (q, epsilon), (name,))
     if name == "distance":
         return lambda phi, q, epsilon: (
-            epsilon * called(pair_rate, phi, (q, epsilon), ("decorrelation",))
+            epsilon * called("pair_rate", phi, (q, epsilon), ("decorrelation",))
         )
     if name == "separation":
-        return (_by_q1, _by_q2, None, _by_s, _by_t)[place]
+        return (_by_q1, _by_q2, None, _by_s, _by_t)[place]  # pyright: ignore[reportReturnType]
     if name in ("pair_rate", "unequal_rate") and place == (1 if name == "pair_rate" else 2):
         return _by_price_and_q
-    if name in ("pair_rate", "unequal_rate", "curvature_covariance"):
-        return functools.partial(_by_any, name, place, shared)
-    return None
+    if name == "leaf_rate":
+        return functools.partial(_by_leaf, place)
+    return functools.partial(_by_any, name, place, shared)
+
+
+def _by_leaf(place: int, phi: Any, *arguments: Any) -> Array:
+    """Return the derivative by a number of one by a parameter: that of the former by the latter."""
+    *numbers, name, fixed, leaf, order = arguments
+    leaves, tree = jax.tree.flatten(phi)
+    rate = _rate(name, place, False)
+
+    def moved(x: Array) -> Array:
+        return rate(tree.unflatten([*leaves[:leaf], x, *leaves[leaf + 1 :]]), *numbers, *fixed)
+
+    for _ in range(order):
+        moved = functools.partial(_by, moved, 0)
+    return moved(leaves[leaf])
 
 
 def _by_any(name: str, place: int, shared: bool, phi: Any, *arguments: Any) -> Array:
     """Return the derivative of a statistic by a positive number in which it is analytic."""
-    count = sum(not isinstance(x, str | int) for x in arguments)
+    count = sum(not isinstance(x, str | int | tuple) for x in arguments)
     numbers, fixed = arguments[:count], arguments[count:]
-    if shared:
+    if shared and place < EPSILON[name]:
         # Both variances are the same number.
-        return sum(called(log_slope, phi, numbers, (name, fixed, i)) / numbers[i] for i in range(2))  # pyright: ignore[reportReturnType]
-    return called(log_slope, phi, numbers, (name, fixed, place)) / numbers[place]
+        parts = [called("log_slope", phi, numbers, (name, fixed, i)) / numbers[i] for i in range(2)]
+        return parts[0] + parts[1]
+    return called("log_slope", phi, numbers, (name, fixed, place)) / numbers[place]
 
 
 def _by_price_and_q(phi: Any, *arguments: Any) -> Array:
@@ -283,7 +204,7 @@ def _by_price_and_q(phi: Any, *arguments: Any) -> Array:
 
 
 def _by_q1(phi: Any, q1: Array, q2: Array, epsilon: Array, s: Array, t: Array) -> Array:
-    rate = called(unequal_rate, phi, (q1, q2, epsilon), ("covariance", 0))
+    rate = called("unequal_rate", phi, (q1, q2, epsilon), ("covariance", 0))
     return s * (s * phi.variance_slope(q1) / 2 - t * rate)
 
 
@@ -305,6 +226,6 @@ def _by_t(phi: Any, q1: Array, q2: Array, epsilon: Array, s: Array, t: Array) ->
 def _edge_bend(phi: Any, q: Array) -> Array:
     """Return d²(q E φ'² - E φ²)/dq²."""
     slope, bend, second = (
-        called(moment_rate, phi, (q,), of) for of in (("slope2", 1), ("slope2", 2), ("second", 2))
+        called("moment_rate", phi, (q,), of) for of in (("slope2", 1), ("slope2", 2), ("second", 2))
     )
     return 2 * slope + q * bend - second

@@ -36,11 +36,6 @@ class Affine(Activation):
         """Whether φ is known to be continuous."""
         return self.phi.continuous
 
-    @property
-    def oscillates(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Whether φ oscillates for ever."""
-        return self.phi.oscillates
-
     def jumps(self) -> tuple[Array, ...]:
         return tuple(jnp.sign(self.rate) * jump * self.gain for jump in self.phi.jumps())
 

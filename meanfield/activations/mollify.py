@@ -101,11 +101,6 @@ class Mollified(Activation):
             )
         super().__post_init__()
 
-    @property
-    def oscillates(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Whether φ oscillates for ever."""
-        return self.phi.oscillates
-
     def __call__(self, x: Array) -> Array:
         return _mollified(self.phi, KERNELS[self.kernel], self.radius, jnp.asarray(x, dtype=float))
 

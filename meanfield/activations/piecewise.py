@@ -165,7 +165,6 @@ class Ssin(Activation):
 
     odd = True
     continuous = True
-    oscillates = True
     a: ScalarLike = parameter(1.0, ">= 1 (below, |φ| exceeds a)", lambda a: a >= 1)
 
     def __call__(self, x: Array) -> Array:

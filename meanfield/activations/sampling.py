@@ -12,12 +12,12 @@ import jax
 import numpy as np
 
 from meanfield import panels, plane, unequal
-from meanfield._elementwise import either
+from meanfield._elementwise import answered, either
 from meanfield._struct import OnHost, pick
 from meanfield.activations.base import Activation, Pointwise
 from meanfield.activations.base import derivative as along
 from meanfield.activations.numpy_rules import by_numpy
-from meanfield.chebyshev import log_derivative
+from meanfield.chebyshev import derivative, log_derivative
 from meanfield.sampled import Sampled
 
 # Points that φ is evaluated at by one call.
@@ -304,6 +304,34 @@ class Numeric(OnHost):
             return found.reshape(-1, factors.size)
 
         return log_derivative(at, rows[0].size)
+
+    def leaf_rate(self, *numbers: Any) -> np.ndarray:
+        """Return the derivative of a statistic by a parameter of φ.
+
+        The last four arguments are the statistic's name, what is fixed of it, which parameter, and
+        the how manieth derivative.
+        """
+        *given, name, fixed, leaf, order = numbers
+        leaves, tree = jax.tree.flatten(self.phi)
+        rows = np.broadcast_arrays(*(np.asarray(x, dtype=float) for x in (*leaves, *given)))
+        both = jax.tree.structure((self.phi, tuple(given)))
+
+        def records(chosen: np.ndarray, moved: np.ndarray) -> list[np.ndarray]:
+            new = [np.repeat(row[chosen], moved.shape[1]) for row in rows]
+            new[leaf] = moved.ravel()
+            return new
+
+        def at(chosen: np.ndarray, moved: np.ndarray) -> np.ndarray:
+            def statistic(phi: Any, numbers: Any) -> Any:
+                return getattr(phi, name)(*numbers, *fixed)
+
+            return answered(statistic, 0.0, both, records(chosen, moved)).reshape(moved.shape)
+
+        def legal(chosen: np.ndarray, moved: np.ndarray) -> np.ndarray:
+            phi = tree.unflatten(records(chosen, moved)[: len(leaves)])
+            return np.broadcast_to(phi.legal(), moved.size).reshape(moved.shape)
+
+        return derivative(at, legal, np.array(rows[leaf]), order)
 
     def separation(self, q1: Any, q2: Any, epsilon: Any, s: Any, t: Any) -> np.ndarray:
         return self.height**2 * self._unequal(q1, q2, epsilon, s, t).separation

@@ -1,8 +1,8 @@
-"""Regenerate the reference data: ``python make_reference.py [moments] [pairs] [--only NAME]``.
+"""Regenerate the reference data: ``python make_reference.py [TABLE...] [--only NAME]``.
 
-Needs mpmath and numpy; writes ``moments.json`` and ``pairs.json`` next to this file and takes
-about a quarter of an hour.  Apart from some closed forms, every value is computed twice, by two
-rules or two routes, and the command stops where they disagree.
+Needs mpmath and numpy; writes ``moments.json``, ``pairs.json`` and ``separations.json`` next to
+this file and takes about 20 minutes.  Apart from some closed forms and the separations, every
+value is computed twice, by two rules or two routes, and the command stops where they disagree.
 """
 
 from __future__ import annotations
@@ -70,6 +70,27 @@ PAIR_PARAMS: dict[str, list[Params]] = {name: [{}] for name in oracles.PHI} | {
     "celu": [{"alpha": "0.5"}],
     "srelu": [{"delta": "1"}],
 }
+
+
+SEPARATION_PARAMS: dict[str, Params] = {
+    "relu": {},
+    "hard_tanh": {},
+    "shtanh": {"a": "0.7"},
+    "ssaw": {},
+}
+
+SEPARATIONS = (
+    (1.0, 1 + 1e-9, 1e-12, 1.0),
+    (1.0, 1 + 1e-9, 0.0, 1.0),
+    (2.0, 2 * (1 + 1e-6), 1e-12, 1.0),
+    (1.0, 1 + 1e-5, 1e-10, 1 + 1e-7),
+    (1.0, 1e-9, 0.3, 1.0),
+    (1e-6, 1e6, 0.5, 1.0),
+    (1e6, 1e6 * (1 + 1e-9), 1e-12, 1.0),
+    (5.0, 0.3, 2.0, 1.0),
+    (0.7, 0.9, 1.0, 0.5),
+)
+"""q1, q2, ε, and t in units of 1/√E φ(u2)²."""
 
 
 def agree(name: str, first: mpf, second: mpf, tolerance: float, floor: float = 0.0) -> None:
@@ -176,6 +197,24 @@ def pair_records(names: Container[str]) -> Iterator[dict]:
                     yield {"activation": name, "params": params} | head | texts
 
 
+def separation_records(names: Container[str]) -> Iterator[dict]:
+    """Yield E (s φ(u1) - t φ(u2))²/2, all arguments binary numbers."""
+    mp.dps = 60
+    for name, params in SEPARATION_PARAMS.items():
+        act = oracles.build(name, **params)
+        for q1, q2, eps, ratio in SEPARATIONS if name in names else ():
+            first, second = (oracles.moment(act, mpf(q))[0] for q in (q1, q2))
+            s, t = float(1 / mp.sqrt(first)), ratio * float(1 / mp.sqrt(second))
+            if eps in (0, 2):
+                product = oracles.pair_line(act, mpf(q1), mpf(q2), 1 if eps == 0 else -1)[0]
+            else:
+                product = oracles.pair_conditional(name, params, mpf(q1), mpf(q2), mpf(eps))[0]
+            own = mpf(s) ** 2 * first + mpf(t) ** 2 * second
+            value = text(own / 2 - mpf(s) * mpf(t) * product, 20)
+            head = {"q1": q1, "q2": q2, "eps": eps, "s": s, "t": t}
+            yield {"activation": name, "params": params} | head | {"separation": value}
+
+
 def write(path: Path, records: list[dict]) -> None:
     """Write records as a JSON list, one record a line."""
     path.write_text("[\n" + ",\n".join(json.dumps(r) for r in records) + "\n]\n")
@@ -185,13 +224,14 @@ def write(path: Path, records: list[dict]) -> None:
 def main() -> None:
     """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("tables", nargs="*", help="moments, pairs; both if left out")
+    parser.add_argument("tables", nargs="*", help="moments, pairs, separations; all if left out")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="recompute these activations")
     options = parser.parse_args()
     if np.finfo(np.longdouble).nmant < 63:
         parser.error("this platform has no 80-bit floats")
     names = options.only or list(oracles.PHI)
-    for table, generate in (("moments", moment_records), ("pairs", pair_records)):
+    tables = {"moments": moment_records, "pairs": pair_records, "separations": separation_records}
+    for table, generate in tables.items():
         if options.tables and table not in options.tables:
             continue
         path = HERE / f"{table}.json"
