@@ -53,7 +53,7 @@ from meanfield._elementwise import CORRELATION, POSITIVE
 from meanfield._struct import require_number
 from meanfield.errors import MeanFieldError, Status, require, unknown_name
 from meanfield.fixedpoint import steady_state
-from meanfield.layers import Covariance, Dense, Layer, Repeat, Serial
+from meanfield.layers import Covariance, Dense, Ensemble, Layer, Repeat, Serial
 from meanfield.memory import parse_memory
 from meanfield.typing import Array
 
@@ -425,35 +425,56 @@ def _first(keys: Keys, inputs: Covariance, width: int) -> Array:
     return jax.vmap(one)(keys)
 
 
-@functools.partial(jax.jit, static_argnums=4)
 def _forward(
     layer: Dense, keys: Keys, number: int, h: Array, width: int
 ) -> tuple[Array, Array, Array]:
     """Return the weights of a layer, the diagonal of the first input's D, and what follows h."""
+    # What is drawn and turned does not know φ: one kernel serves all.
+    normal, biases, uniform = _drawn(keys, number, width, h.shape[2])
+    weights = _weights(normal, layer.sigma_w, layer.ensemble)
+    return weights, *_passed(layer, weights, biases, uniform, h)
 
-    def one(key: Keys, h: Array) -> tuple[Array, Array, Array]:
+
+@functools.partial(jax.jit, static_argnums=(2, 3))
+def _drawn(keys: Keys, number: int, rows: int, columns: int) -> tuple[Array, Array, Array]:
+    """Return standard normal numbers for weights and biases, and uniform ones for masks."""
+
+    def one(key: Keys) -> tuple[Array, Array, Array]:
         for_weights, for_biases, for_masks = jax.random.split(jax.random.fold_in(key, number), 3)
-        weights = _weights(for_weights, layer, (width, h.shape[1]))
-        mask = jax.random.bernoulli(for_masks, layer.keep, h.shape) / layer.keep
-        biases = layer.sigma_b * jax.random.normal(for_biases, (width,))
-        return weights, mask[0] * layer.phi.slope(h[0]), (mask * layer.phi(h)) @ weights.T + biases
+        return (
+            jax.random.normal(for_weights, (rows, columns)),
+            jax.random.normal(for_biases, (rows,)),
+            jax.random.uniform(for_masks, (2, columns)),
+        )
 
-    return jax.vmap(one)(keys, h)
+    return jax.vmap(one)(keys)
 
 
-def _weights(key: Keys, layer: Dense, shape: tuple[int, int]) -> Array:
-    (rows, columns), sigma_w = shape, jnp.asarray(layer.sigma_w)
-    if layer.ensemble == "gaussian":
-        return sigma_w / math.sqrt(columns) * jax.random.normal(key, shape)
+@functools.partial(jax.jit, static_argnums=2)
+def _weights(normal: Array, sigma_w: Array, ensemble: Ensemble) -> Array:
+    networks, rows, columns = normal.shape
+    if ensemble == "gaussian":
+        return sigma_w / math.sqrt(columns) * normal
     if rows > columns:
-        return sigma_w * math.sqrt(rows / columns) * _frame(key, rows, columns)
-    return sigma_w * _frame(key, columns, rows).T
+        return sigma_w * math.sqrt(rows / columns) * _frame(normal)
+    return sigma_w * jnp.swapaxes(_frame(normal.reshape(networks, columns, rows)), 1, 2)
 
 
-def _frame(key: Keys, rows: int, columns: int) -> Array:
-    """Return a matrix with orthonormal columns, uniformly distributed; columns <= rows."""
-    q, r = jnp.linalg.qr(jax.random.normal(key, (rows, columns)))
-    return q * jnp.where(jnp.diagonal(r) < 0, -1.0, 1.0)
+@jax.jit
+def _passed(
+    layer: Dense, weights: Array, biases: Array, uniform: Array, h: Array
+) -> tuple[Array, Array]:
+    """Return the diagonal of the first input's D, and what follows h."""
+    mask = (uniform < layer.keep) / jnp.asarray(layer.keep)
+    following = (mask * layer.phi(h)) @ jnp.swapaxes(weights, 1, 2)
+    following += layer.sigma_b * biases[:, None]
+    return mask[:, 0] * layer.phi.slope(h[:, 0]), following
+
+
+def _frame(normal: Array) -> Array:
+    """Return matrices with orthonormal columns, uniformly distributed; columns <= rows."""
+    q, r = jnp.linalg.qr(normal)
+    return q * jnp.where(jnp.diagonal(r, axis1=-2, axis2=-1) < 0, -1.0, 1.0)[:, None]
 
 
 @jax.jit

@@ -70,6 +70,8 @@ ALIKE = 1.1
 # Values of a free parameter: its default times powers of this, so many each way.
 STEP, STEPS = 2.0**0.25, 48
 BISECTIONS = 20
+# From so many layers of pairs on a table of φ pays, and pairs that a search looks at.
+DEEP, LOOKS = 200, 8
 # The curvature of shaped activations: with it L (μ2/μ1² - 1) is about 1.
 CURVATURE = 0.25
 
@@ -201,13 +203,13 @@ def _widest(phi: Activation, depth: int, isometric: bool) -> CriticalPoint | Non
     def spread(t: float) -> float:
         return depth * float(slope_kurtosis(phi, math.exp(t)) - 1) - SPREAD
 
-    def close(t: float) -> float:
+    def close(t: float, looks: int = LOOKS) -> float:
         """Return what correlation 0 becomes too much."""
         point = on_host(critical_point(phi, math.exp(t)))
-        return 1 - CORRELATION - _apart(phi, point, depth)
+        return 1 - CORRELATION - _apart(phi, point, depth, looks)
 
     if bool(is_scale_invariant(phi)):
-        held = close(0.0) <= 0 and (not isometric or spread(0.0) <= 0)
+        held = close(0.0, 1) <= 0 and (not isometric or spread(0.0) <= 0)
         return on_host(edge_of_chaos(phi, 0.0)) if held else None
     grid = GRID * width_of(phi) ** 2
     points = on_host(critical_point(phi, grid))
@@ -217,13 +219,17 @@ def _widest(phi: Activation, depth: int, isometric: bool) -> CriticalPoint | Non
         good &= depth * excess <= SPREAD
     places = np.flatnonzero(good)
     logs: list[float] = np.log(grid).tolist()
-    if not places.size or close(logs[places[0]]) > 0:
+    if not places.size:
         return None
-    # The last place that keeps inputs apart: of these the first does.
-    low, high = 0, places.size
+    # The last place that keeps inputs apart, most often the last of all.
+    low, high = -1, places.size - 1
+    if close(logs[places[high]], 1) <= 0:
+        low, high = high, high + 1
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if close(logs[places[middle]]) <= 0 else (low, middle)
+    if low < 0:
+        return None
     if not isometric:
         held = places[: low + 1]
         # Where the spread hardly changes, as at large q, the smallest q.
@@ -240,7 +246,7 @@ def _widest(phi: Activation, depth: int, isometric: bool) -> CriticalPoint | Non
         return max(spread(t), abs(float(point.slope)) - 1 - STEADY)
 
     top = _last(too_much, logs[place], logs[place + 1])
-    if close(top) > 0:
+    if close(top, 1) > 0:
         top = _last(close, logs[place], top)
     return on_host(critical_point(phi, math.exp(top)))
 
@@ -254,10 +260,10 @@ def _last(excess: Callable[[float], float], low: float, high: float) -> float:
     return max(low, root - 4 * DIGITS)
 
 
-def _apart(phi: Activation, point: CriticalPoint, depth: int) -> float:
-    """Return what 1 - c is at the output for inputs of correlation 0."""
-    q = float(point.q)
-    return float(np.asarray(rollout(_dense(phi, point), q, q, 0.0, depth).epsilon)[-1])
+def _apart(phi: Activation, point: CriticalPoint, depth: int, looks: int = 1) -> float:
+    """Return what 1 - c is at the output for inputs of correlation 0, one of so many `looks`."""
+    q, method = float(point.q), "table" if depth * looks >= DEEP else "quadrature"
+    return float(np.asarray(rollout(_dense(phi, point), q, q, 0.0, depth, method).epsilon)[-1])
 
 
 def _freed(

@@ -1,5 +1,6 @@
 """Every figure draws what its dataset holds, names what it lacks, and saves the same bytes."""
 
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -246,6 +247,19 @@ LIMITS = {
 NAMES = sorted(plots.figures)
 
 
+@functools.cache
+def drawn(name: str) -> Figure:
+    """Return the drawing of a figure that tests share."""
+    return plots.draw(name, DATASETS[name]())
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A function that saves the drawing of a figure, once, and returns the paths."""
+    folder = tmp_path_factory.mktemp("saved")
+    return functools.cache(lambda name: plots.save(drawn(name), folder, name))
+
+
 def panels(fig: Figure) -> list:
     """Return the axes that are neither colour bars nor for atoms."""
     return [ax for ax in fig.axes if ax.get_label() not in ("<colorbar>", "<atoms>")]
@@ -268,16 +282,15 @@ def test_needs_are_exactly_what_is_shown(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_draws_the_dataset(name):
     dataset = DATASETS[name]()
-    fig = plots.draw(name, dataset)
-    axes = panels(fig)
+    axes = panels(drawn(name))
     assert [len(ax.lines) for ax in axes] == LINES[name]
-    drawn = [np.asarray(line.get_ydata(), float) for ax in axes for line in ax.lines]
+    lines = [np.asarray(line.get_ydata(), float) for ax in axes for line in ax.lines]
     for variable in CURVES[name]:
         values = dataset[variable]
         if name in ("murray2021-4", "murray2021-5"):
             values = values.sel(bias_variance=0.1)
         for row in values.values.reshape(-1, values.shape[-1]):
-            assert any(np.array_equal(row, line, equal_nan=True) for line in drawn), variable
+            assert any(np.array_equal(row, line, equal_nan=True) for line in lines), variable
     for panel, x, y in LIMITS.get(name, []):
         for coordinate, limits in ((x, axes[panel].get_xlim()), (y, axes[panel].get_ylim())):
             if coordinate is not None:
@@ -287,7 +300,7 @@ def test_draws_the_dataset(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_axes_are_labelled(name):
-    fig = plots.draw(name, DATASETS[name]())
+    fig = drawn(name)
     for ax in fig.axes:
         if ax not in panels(fig):
             assert ax.get_ylabel()
@@ -300,9 +313,9 @@ def test_axes_are_labelled(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_nothing_is_clipped(name):
-    fig = plots.draw(name, DATASETS[name]())
-    fig.draw_without_rendering()
+def test_nothing_is_clipped(name, saved):
+    saved(name)
+    fig = drawn(name)
     box = fig.get_tightbbox()
     width, height = fig.get_size_inches()
     assert box.x0 > -0.02
@@ -322,14 +335,12 @@ def test_missing_variable_is_named(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_saved_bytes_are_the_same(name, tmp_path):
-    contents = []
-    for attempt in ("first", "second"):
-        paths = plots.save(plots.draw(name, DATASETS[name]()), tmp_path / attempt, name)
-        assert [path.name for path in paths] == [f"{name}.pdf", f"{name}.png"]
-        contents.append([path.read_bytes() for path in paths])
-    assert contents[0] == contents[1]
-    pdf, png = contents[0]
+def test_saved_bytes_are_the_same(name, saved, tmp_path):
+    paths = saved(name)
+    assert [path.name for path in paths] == [f"{name}.pdf", f"{name}.png"]
+    pdf, png = (path.read_bytes() for path in paths)
+    again = plots.save(plots.draw(name, DATASETS[name]()), tmp_path, name)
+    assert [pdf, png] == [path.read_bytes() for path in again]
     assert pdf.startswith(b"%PDF")
     assert png.startswith(b"\x89PNG")
     assert b"CreationDate" not in pdf

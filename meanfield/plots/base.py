@@ -14,7 +14,6 @@ from typing import Any
 
 import xarray as xr
 from matplotlib.figure import Figure as Drawing
-from matplotlib.layout_engine import PlaceHolderLayoutEngine
 
 from meanfield.errors import MeanFieldError
 from meanfield.plots import style
@@ -128,9 +127,9 @@ def save(fig: Drawing, directory: str | os.PathLike[str], name: str) -> list[Pat
 def save_as(fig: Drawing, path: Path) -> None:
     """Write a drawing into one file, of the kind that its name ends in."""
     with style.house():
-        if not isinstance(fig.get_layout_engine(), PlaceHolderLayoutEngine):
+        if fig.get_layout_engine() is not None:
             # Settle the layout once: each pass over it may move the panels by a rounding error.
             fig.draw_without_rendering()
-            fig.set_layout_engine("none")
+            fig.set_layout_engine(None)
         kind = path.suffix.removeprefix(".")
         fig.savefig(path, format=kind, dpi=PNG_DPI, metadata=METADATA[kind])
