@@ -4,8 +4,8 @@ import os
 from pathlib import Path
 
 # Matrices here are small: threads would only wait for one another.
-for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
-    os.environ.setdefault(name, "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import platformdirs
 
