@@ -36,7 +36,7 @@ References
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import optimize
@@ -154,7 +154,7 @@ def _local(
     low, high = within
     if not reached(low) <= 0 <= reached(high):
         raise MeanFieldError(ILLEGAL)
-    return float(cast(float, optimize.brentq(reached, low, high, xtol=TIGHT)))
+    return optimize.brentq(reached, low, high, xtol=TIGHT)
 
 
 def _through(network: Network, local: Map, start: float) -> float:
@@ -180,7 +180,7 @@ def _tailored_relu(phi: Activation, network: Network, correlation: float) -> Sha
         return _nothing(phi, math.nan)
     if not reached(1.0) <= 0:
         raise MeanFieldError(ILLEGAL)
-    slope = float(cast(float, optimize.brentq(reached, 0.0, 1.0, xtol=TIGHT)))
+    slope = optimize.brentq(reached, 0.0, 1.0, xtol=TIGHT)
     local = (1 - slope) ** 2 / (1 + slope**2) / math.pi
     return _scaled(activation("leaky_relu", negative_slope=slope), 1.0, 0.0, 0.0, local)
 
@@ -193,7 +193,7 @@ def _shaped_relu(phi: Relu, local: float) -> Shaped:
     low, high = map(math.log, SCALES)
     if excess(low) > 0 or excess(high) < 0:
         return _nothing(phi, local)
-    at = math.exp(cast(float, optimize.brentq(excess, low, high, xtol=TIGHT)))
+    at = math.exp(optimize.brentq(excess, low, high, xtol=TIGHT))
     return _scaled(phi, at, 1.0, -float(_look(phi, at, 1.0).mean[0]), local)
 
 

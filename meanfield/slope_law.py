@@ -344,6 +344,19 @@ class Preimages(NamedTuple):
     bend: np.ndarray
 
 
+class _Brackets(NamedTuple):
+    """The points and pieces whose roots are looked for, what these miss, and brackets of them."""
+
+    point: np.ndarray
+    where: np.ndarray
+    target: np.ndarray
+    near: np.ndarray
+    a: np.ndarray
+    b: np.ndarray
+    f_a: np.ndarray
+    f_b: np.ndarray
+
+
 def preimages(law: SlopeLaw, log_r: np.ndarray, tolerance: np.ndarray) -> Preimages:
     """Return where log X(z) = log r, which may be missed by so much."""
     below = np.stack([np.searchsorted(row, log_r) for row in law.log_x], axis=1)
@@ -362,6 +375,7 @@ def preimages(law: SlopeLaw, log_r: np.ndarray, tolerance: np.ndarray) -> Preima
 
     a, b = low[point, where], high[point, where]
     f_a, f_b = (height(v[point, where], target) for v in (log_low, log_high))
+    left = _Brackets(point, where, target, near, a, b, f_a, f_b)
     with np.errstate(all="ignore"):
         guess = _hermite(
             target,
@@ -369,8 +383,9 @@ def preimages(law: SlopeLaw, log_r: np.ndarray, tolerance: np.ndarray) -> Preima
             *(1 / law.steepness[0][where, index[point, where] + i] for i in (0, 1)),
         )
         for _ in range(STEPS):
-            if not point.size:
+            if not left.point.size:
                 break
+            point, where, target, near, a, b, f_a, f_b = left
             gap = f_b - f_a
             c = np.where(gap == 0, b, b - f_b * (b - a) / gap) if guess is None else guess
             guess = None
@@ -382,10 +397,7 @@ def preimages(law: SlopeLaw, log_r: np.ndarray, tolerance: np.ndarray) -> Preima
             crosses = (f_c < 0) != (f_b < 0)
             a, f_a = np.where(crosses, b, a), np.where(crosses, f_b, f_a / 2)
             going = (np.abs(f_c) > near) & (c != b) & (f_c != 0)
-            b, f_b = c, f_c
-            point, where, target, near, a, b, f_a, f_b = (
-                v[going] for v in (point, where, target, near, a, b, f_a, f_b)
-            )
+            left = _Brackets(*(v[going] for v in (point, where, target, near, a, c, f_a, f_c)))
     at = np.clip((root - low) / np.where(high == low, 1.0, high - low), 0.0, 1.0)
     steep, bend = (
         v[piece, index] + at * (v[piece, index + 1] - v[piece, index]) for v in law.steepness

@@ -5,6 +5,7 @@ from pathlib import Path
 
 # Matrices here are small: threads would only wait for one another.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import platformdirs
 

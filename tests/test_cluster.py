@@ -7,7 +7,7 @@ import sys
 import time
 
 import pytest
-from processes import TOTAL
+from processes import CHUNK, TOTAL
 from test_cli import fails
 from test_sweep import digest
 
@@ -122,4 +122,4 @@ def test_a_worker_with_other_versions_is_refused(sweep, monkeypatch):
 def test_a_sweep_that_would_hold_too_much_ends(sweep, tmp_path):
     with pytest.raises(MeanFieldError, match="more than memory = 1e-06 GB"):
         mf.run_sweep(mf.load_config(sweep.config), tmp_path, memory=1000)
-    assert Store(tmp_path / "faults.zarr", "r").tally()[mf.Status.OK] == 256
+    assert Store(tmp_path / "faults.zarr", "r").tally()[mf.Status.OK] == CHUNK

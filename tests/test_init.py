@@ -23,20 +23,33 @@ Q, SIGMA_W = float(EDGE.q), float(EDGE.sigma_w)
 FIRST = float(np.sqrt(Q - SIGMA_B**2))
 
 
-def measured(layers, x):
-    """Return |h|²/N and the squared gradient by layer, of functions with tanh between them."""
+# An affine layer is known by what it does to the unit vectors, and to nothing.
+PROBES = np.vstack([np.eye(WIDTH), np.zeros(WIDTH)])
+
+
+@jax.jit
+def signals(matrices, biases, x):
+    """Return |h|²/N and the squared gradient by layer, of affine maps with tanh between them."""
 
     def network(nudges):
-        h, seen = x, []
-        for number, (layer, nudge) in enumerate(zip(layers, nudges, strict=True)):
-            h = layer(h if number == 0 else jnp.tanh(h)) + nudge
-            seen.append(jnp.mean(h**2))
-        return h, jnp.stack(seen)
+        def layer(y, affine):
+            matrix, bias, nudge = affine
+            h = y @ matrix + bias + nudge
+            return jnp.tanh(h), h
 
-    nudges = [jnp.zeros(WIDTH)] * len(layers)
-    _, pull, q = jax.vjp(network, nudges, has_aux=True)
+        _, h = jax.lax.scan(layer, x, (matrices, biases, nudges))
+        return h[-1], jnp.mean(h**2, axis=1)
+
+    _, pull, q = jax.vjp(network, jnp.zeros_like(biases), has_aux=True)
     (deltas,) = pull(jnp.ones(WIDTH) / np.sqrt(WIDTH))
-    return np.asarray(q), np.asarray([jnp.sum(delta**2) for delta in deltas])
+    return q, jnp.sum(deltas**2, axis=1)
+
+
+def measured(layers, x):
+    """Return `signals` of a framework's layers, which are functions of a batch."""
+    seen = np.stack([np.asarray(layer(PROBES)) for layer in layers])
+    matrices, biases = seen[:, :-1] - seen[:, -1:], seen[:, -1]
+    return tuple(map(np.asarray, signals(matrices, biases, x)))
 
 
 def agree(samples):
@@ -60,7 +73,7 @@ def agree_at_first(samples):
 
 def inputs(number):
     x = np.random.default_rng(number).normal(size=WIDTH)
-    return jnp.asarray(x * np.sqrt(WIDTH) / np.linalg.norm(x))
+    return x * np.sqrt(WIDTH) / np.linalg.norm(x)
 
 
 @pytest.mark.parametrize("distribution", ["gaussian", "orthogonal"])
@@ -119,7 +132,7 @@ def test_equinox():
         key = jax.random.key(seed)
         model = [eqx.nn.Linear(WIDTH, WIDTH, key=key, dtype=float) for _ in range(DEPTH)]
         settings = {"activation": "tanh", "sigma_b": SIGMA_B, "distribution": "orthogonal"}
-        return init(model, key, **settings)
+        return [jax.vmap(layer) for layer in init(model, key, **settings)]
 
     agree([measured(network(seed), inputs(seed)) for seed in range(NETWORKS)])
     conv = eqx.nn.Conv2d(4, 8, 3, key=jax.random.key(0))
@@ -147,7 +160,7 @@ def test_keras():
                 dtype="float64",
             )
             layer.build((None, WIDTH))
-            layers.append(lambda x, layer=layer: layer(x[None])[0])
+            layers.append(layer)
         return layers
 
     agree([measured(network(seed), inputs(seed)) for seed in range(NETWORKS)])
@@ -161,22 +174,16 @@ def test_torch(distribution):
     torch = pytest.importorskip("torch")
     from meanfield.integrations.torch import init_
 
-    def sample(seed):
+    def network(seed):
         torch.manual_seed(seed)
         model = torch.nn.Sequential(
             *[torch.nn.Linear(WIDTH, WIDTH, dtype=torch.float64) for _ in range(DEPTH)]
         )
         found = init_(model, activation="tanh", sigma_b=SIGMA_B, distribution=distribution)
         assert found is model
-        h, q, nudges = torch.from_numpy(np.array(inputs(seed))), [], []
-        for number, layer in enumerate(model):
-            nudges.append(torch.zeros(WIDTH, dtype=torch.float64, requires_grad=True))
-            h = layer(h if number == 0 else torch.tanh(h)) + nudges[-1]
-            q.append(float(h.detach().square().mean()))
-        h.backward(torch.ones(WIDTH, dtype=torch.float64) / WIDTH**0.5)
-        return np.array(q), np.array([float(nudge.grad.square().sum()) for nudge in nudges])
+        return [lambda x, layer=layer: layer(torch.from_numpy(x)).detach() for layer in model]
 
-    samples = [sample(seed) for seed in range(NETWORKS)]
+    samples = [measured(network(seed), inputs(seed)) for seed in range(NETWORKS)]
     if distribution == "orthogonal":
         agree(samples)
     else:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from meanfield.errors import MeanFieldError
@@ -85,20 +85,25 @@ def fixed_variance(layer: "Dense") -> float:
     return float(state.q)
 
 
-def check_use(spec: "GridSpec", known: set[str], checks: Iterable[str] = ()) -> None:
+def check_use(spec: "GridSpec", known: set[str], checks: Sequence[str] = ()) -> None:
     """Raise `MeanFieldError` where checks, or figures of a config, need what it does not have.
 
     `known` are the names of its variables and coordinates.
     """
-    from meanfield.plots import figures
-    from meanfield.studies import checks as all_checks
-
+    needs: list[tuple[str, tuple[str, ...]]] = []
     try:
-        needs = [(f"check {name}", all_checks[name].needs) for name in checks]
-        drawn = [figures[name] for name in spec.figures]
+        # Drawing is slow to import, and seldom asked for.
+        if checks:
+            from meanfield.studies import checks as all_checks
+
+            needs += [(f"check {name}", all_checks[name].needs) for name in checks]
+        if spec.figures:
+            from meanfield.plots import figures
+
+            drawn = [figures[name] for name in spec.figures]
+            needs += [(f"figure {f.name}", f.needs) for f in drawn if f.data is None]
     except MeanFieldError as error:
         raise MeanFieldError(f"{spec.name}.toml: {error}") from error
-    needs += [(f"figure {f.name}", f.needs) for f in drawn if f.data is None]
     for what, names in needs:
         missing = [name for name in names if name not in known]
         if missing:

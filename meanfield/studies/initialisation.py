@@ -14,7 +14,6 @@ L layers one after another, still allow it,
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -68,5 +67,4 @@ def promised_region(depth: int) -> float:
         spreading = depth * float(found.moment_ratio) / SPREAD
         return math.log(max(merging, spreading))
 
-    log_y: Any = optimize.brentq(excess, *LOG_Y)
-    return math.exp(-log_y / 2)
+    return math.exp(-optimize.brentq(excess, *LOG_Y) / 2)

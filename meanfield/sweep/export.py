@@ -9,14 +9,16 @@ import itertools
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 
 from meanfield.errors import MeanFieldError, Status, unknown_name
 from meanfield.sweep.grid import chunk_shape
 from meanfield.sweep.store import open_results
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 # Rows that are held at a time.
 ROWS = 1 << 18
@@ -56,7 +58,7 @@ def export_results(store: str | Path, kind: str, out: str | Path | None = None) 
     return path
 
 
-def _write_netcdf(dataset: xr.Dataset, path: Path) -> None:
+def _write_netcdf(dataset: "xr.Dataset", path: Path) -> None:
     labels = [name for name in dataset.coords if dataset[name].dtype.kind not in "fiu"]
     plain = dataset.assign_coords({name: dataset[name].astype(object) for name in labels})
     import h5netcdf
@@ -73,7 +75,7 @@ def _write_netcdf(dataset: xr.Dataset, path: Path) -> None:
             _copy(file, str(name), array)
 
 
-def _copy(file: Any, name: str, array: xr.Variable) -> None:
+def _copy(file: Any, name: str, array: "xr.Variable") -> None:
     text = array.dtype.kind == "O"
     kind = np.dtypes.StringDType() if text else array.dtype
     if text:
@@ -98,7 +100,7 @@ def _blocks(shape: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
     )
 
 
-def _frames(dataset: xr.Dataset) -> Iterator[Any]:
+def _frames(dataset: "xr.Dataset") -> Iterator[Any]:
     """Yield tables of the points, in order."""
     names = [status.name.lower() for status in Status]
     dims = list(dataset.sizes)
@@ -115,7 +117,7 @@ def _frames(dataset: xr.Dataset) -> Iterator[Any]:
         yield frame[[*dims, *beside, *dataset.data_vars]]
 
 
-def _write_csv(dataset: xr.Dataset, path: Path) -> None:
+def _write_csv(dataset: "xr.Dataset", path: Path) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         words = [
             f"{name}: {dataset[name].attrs.get('long_name', name)}"
@@ -126,7 +128,7 @@ def _write_csv(dataset: xr.Dataset, path: Path) -> None:
             frame.to_csv(file, index=False, header=number == 0)
 
 
-def _write_parquet(dataset: xr.Dataset, path: Path) -> None:
+def _write_parquet(dataset: "xr.Dataset", path: Path) -> None:
     import pyarrow  # pyright: ignore[reportMissingImports]
     import pyarrow.parquet  # pyright: ignore[reportMissingImports]
 
@@ -141,7 +143,7 @@ def _write_parquet(dataset: xr.Dataset, path: Path) -> None:
             writer.write_table(table.cast(schema))
 
 
-KINDS: dict[str, tuple[str, tuple[str, ...], Callable[[xr.Dataset, Path], None]]] = {
+KINDS: dict[str, tuple[str, tuple[str, ...], Callable[["xr.Dataset", Path], None]]] = {
     "netcdf": (".nc", ("h5netcdf", "h5py"), _write_netcdf),
     "csv": (".csv", (), _write_csv),
     "parquet": (".parquet", ("pyarrow",), _write_parquet),

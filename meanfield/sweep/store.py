@@ -16,16 +16,18 @@ import shutil
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import google_crc32c
 import numpy as np
-import xarray as xr
 import zarr
 import zarr.errors
 from zarr.codecs import Crc32cCodec
 
 from meanfield.errors import MeanFieldError, MeanFieldWarning, Status
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 FORMAT = "meanfield-sweep"
 # What reading a store that is none, or was damaged, may raise.
@@ -364,12 +366,15 @@ def clear_aside(path: Path) -> None:
         shutil.rmtree(path.with_name(f"{path.name}.{kind}"), ignore_errors=True)
 
 
-def open_results(path: str | Path) -> xr.Dataset:
+def open_results(path: str | Path) -> "xr.Dataset":
     """Return the dataset of a sweep or training, of any size, whose values are read when looked at.
 
     The attribute `unfinished` counts the points not computed yet; where there are any, a
     `MeanFieldWarning` says so. Raises `MeanFieldError` where the path holds none.
     """
+    # Whoever computes does without it: it is slow to import.
+    import xarray as xr
+
     path = Path(path)
     store = Store(path, "r")
     try:
