@@ -110,12 +110,10 @@ def line_rule(
     q: ScalarLike,
     kinks: Kinks = (),
     size: int = LINE_SIZE,
-    even: bool = False,
     other: ScalarLike | None = None,
 ) -> LineRule:
     """Return the rule for E f(√q z) with f analytic between `kinks`.
 
-    If f is `even` and its kinks, which are then in pairs, ascend, the rule is twice that for z > 0.
     With an `other` variance it is the rule for E F(√q z, √other z), of these kinks in both.
     """
     _require_scalar("q", q)
@@ -123,17 +121,14 @@ def line_rule(
     roots = [root] if other is None else [root, jnp.sqrt(jnp.asarray(other, dtype=float))]
     largest = functools.reduce(jnp.maximum, roots, jnp.ones(()))
     grading = jax.lax.stop_gradient(jnp.log(largest))
-    used = kinks[(len(kinks) + 1) // 2 :] if even else _nonzero(kinks)
-    lines = [[jnp.asarray(k / _positive(r)) for r in roots] for k in used]
+    lines = [[jnp.asarray(k / _positive(r)) for r in roots] for k in _nonzero(kinks)]
     # Lines that meet share their derivative.
     cuts = [
         functools.reduce(f, line)
         for line in lines
         for f in (jnp.minimum, jnp.maximum)[: len(roots)]
     ]
-    z, weights = _cut_line(cuts, grading, size, LINE_CLIP, half=even)
-    if even:
-        return LineRule(z, 2 * weights * normal_density(z), ends=(size - 1, size - 1))
+    z, weights = _cut_line(cuts, grading, size, LINE_CLIP)
     return LineRule(z, weights * normal_density(z), ends=(size - 1, 2 * size + 2))
 
 
@@ -281,13 +276,9 @@ def pair_sums(
     q2: ScalarLike,
     epsilon: ScalarLike,
     kinks: Kinks = (),
-    symmetric: bool = False,
     size: int = PLANE_SIZE,
 ) -> Sums:
-    """Return E F(u1, u2) at correlation 1 - epsilon, by three step sizes.
-
-    `symmetric` promises that q1 = q2 and F(u1, u2) = F(u2, u1), which halves the work.
-    """
+    """Return E F(u1, u2) at correlation 1 - epsilon, by three step sizes."""
     _require_scalar("q1", q1)
     _require_scalar("q2", q2)
     r1, r2 = (jnp.sqrt(jnp.asarray(q, dtype=float)) for q in (q1, q2))
@@ -295,15 +286,14 @@ def pair_sums(
     alpha = jnp.sqrt(jnp.maximum(1.0 - epsilon / 2, 0.0) + TINY)
     beta = jnp.sqrt(jnp.maximum(epsilon / 2, 0.0) + TINY)
 
-    lines1 = [(k, jnp.asarray(k / _positive(r1))) for k in kinks]
-    lines2 = lines1 if symmetric else [(k, jnp.asarray(k / _positive(r2))) for k in kinks]
+    lines1, lines2 = ([(k, jnp.asarray(k / _positive(r))) for k in kinks] for r in (r1, r2))
     crossings = [
         (x1 + x2) / (2 * alpha)
-        for i, (k1, x1) in enumerate(lines1)
-        for k2, x2 in (lines1[i:] if symmetric else lines2)
+        for k1, x1 in lines1
+        for k2, x2 in lines2
         if not (is_zero(k1) and is_zero(k2))
     ]
-    layers = [] if symmetric else [x / alpha for k, x in (*lines1, *lines2) if not is_zero(k)]
+    layers = [x / alpha for k, x in (*lines1, *lines2) if not is_zero(k)]
     finest = jnp.minimum(1.0, 1 / _positive(root))
     if kinks:
         nearest = functools.reduce(jnp.minimum, [jnp.abs(x) for _, x in (*lines1, *lines2)])
@@ -317,7 +307,7 @@ def pair_sums(
     centre = alpha * z1
 
     # Without kinks, the inner integral is still cut where u1 or u2 passes through 0.
-    inner = lines1 if symmetric else [*lines1, *(line for line in lines2 if not is_zero(line[0]))]
+    inner = [*lines1, *(line for line in lines2 if not is_zero(line[0]))]
     cuts = [jnp.minimum(jnp.abs(x - centre) / beta, PLANE_CLIP) for _, x in inner or [(0.0, 0.0)]]
     cuts = jnp.sort(jnp.stack(cuts, axis=-1), axis=-1)
     grading = jax.lax.stop_gradient(jnp.log(jnp.maximum(1.0, beta * root)))
@@ -328,8 +318,7 @@ def pair_sums(
             difference = (r1 - r2) * y + (r1 + r2) * d
             return function(Pair(r1 * (y + d), r2 * (y - d), difference, z2))
 
-        folded = 2 * side(1.0) if symmetric else side(1.0) + side(-1.0)
-        values = folded * (w2 * normal_density(z2))
+        values = (side(1.0) + side(-1.0)) * (w2 * normal_density(z2))
         return values.reshape(z1.shape[0], -1, 4).sum(axis=1)
 
     between, beyond = panel(grading, size), half_line(grading, size)
@@ -417,18 +406,12 @@ def from_masses(
     return jnp.where(meeting == 0, total, meeting * jnp.inf)
 
 
-def _cut_line(
-    cuts: list[Array], grading: Array, size: int, clip: float, half: bool = False
-) -> tuple[Array, Array]:
-    """Return nodes and weights on the real line, cut at 0 and at `cuts` up to ±clip.
-
-    Or on the positive half of it, if the cuts are positive.
-    """
+def _cut_line(cuts: list[Array], grading: Array, size: int, clip: float) -> tuple[Array, Array]:
+    """Return nodes and weights on the real line, cut at 0 and at `cuts` up to ±clip."""
     edges = jnp.sort(jnp.clip(jnp.stack([jnp.zeros_like(grading), *cuts]), -clip, clip))
     outer = half_line(grading, size)
-    nodes, weights = [edges[-1] + outer.nodes], [outer.weights]
-    if not half:
-        nodes, weights = [edges[0] - outer.nodes, *nodes], [*weights, outer.weights]
+    nodes = [edges[0] - outer.nodes, edges[-1] + outer.nodes]
+    weights = [outer.weights, outer.weights]
     if cuts:
         inner = panel(grading, size)
         lengths = jnp.diff(edges)[:, None]
