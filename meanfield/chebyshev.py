@@ -24,9 +24,11 @@ TAIL = 2
 LOG_STRETCHES, STRETCHES = (0.5, 0.15, 0.04, 0.01), (0.1, 0.02, 0.004, 8e-4)
 # Values that a derivative by x takes, each of which may be dear.
 FEW = 10
-# The part of the largest coefficient that the last ones may be, and at which no shorter stretch is
-# tried; and that by which a series may miss what is known.
+# The part of the largest coefficient that the last ones may be in a series in log x; that at which
+# no shorter stretch of x is tried; that by which a series may miss a value that it does not use.
 ENDED, CERTAIN, MISSED = 1e-11, 1e-13, 1e-11
+# The errors that first and later derivatives may have: as a part of f, and of themselves.
+ERRORS = {1: (1e-10, 1e-9), 2: (1e-8, 1e-7)}
 # Gauss-Legendre nodes for integrals of series times smooth weights.
 LEGENDRE = 24
 
@@ -111,13 +113,17 @@ def derivative(
 
     function(places, moved) returns the values of those at some places where x is moved, shape
     (places, moves), and legal(places, moved) whether x may be so: where it may not on both sides,
-    the derivative is one-sided. Where no stretch is short enough for a series of f to end, or its
-    series miss f(x), the derivative is NaN.
+    the derivative is one-sided. It is NaN where the last coefficients of series on short stretches
+    still count, or series miss f(x), and from the eighth on.
     """
-    # T_k and its derivative at 0, -1 and 1.
+    if order > FEW - 1 - TAIL:
+        return np.full(x.size, np.nan)
+    # T_k and its derivative in the middle of a stretch, at its start and at its end.
     at, terms = np.array([0.0, -1.0, 1.0]), np.eye(FEW)
     values = np.polynomial.chebyshev.chebval(at, terms).T
     slopes = np.polynomial.chebyshev.chebval(at, np.polynomial.chebyshev.chebder(terms, order)).T
+    steepest = np.abs(slopes[:, -TAIL:]).max(axis=1)
+    of_f, of_itself = ERRORS[min(order, 2)]
     ends = np.array([[-1.0, 1.0], [0.0, 2.0], [-2.0, 0.0]])
     found, doubt, left = np.full(x.size, np.nan), np.full(x.size, np.inf), np.arange(x.size)
     for stretch in STRETCHES:
@@ -131,10 +137,12 @@ def derivative(
         largest = np.abs(coefficients).max(axis=1)
         tail = np.abs(coefficients[:, -TAIL:]).max(axis=1)
         miss = np.abs((coefficients * values[side]).sum(axis=1) - known[:, -1])
-        sound = np.any(within, axis=0) & (tail <= ENDED * largest) & (miss <= MISSED * largest)
-        better = sound & (tail / half**order < doubt[left])
-        found[left[better]] = ((coefficients * slopes[side]).sum(axis=1) / half**order)[better]
-        doubt[left[better]] = (tail / half**order)[better]
+        rate = (coefficients * slopes[side]).sum(axis=1) / half**order
+        error = tail * steepest[side] / half**order
+        sound = np.any(within, axis=0) & (miss <= MISSED * largest)
+        sound &= error <= of_f * largest + of_itself * np.abs(rate)
+        better = sound & (error < doubt[left])
+        found[left[better]], doubt[left[better]] = rate[better], error[better]
         left = left[~(sound & (tail <= CERTAIN * largest))]
         if not left.size:
             break

@@ -61,9 +61,14 @@ ALIKE = 4.0
 SECANT = 1e-6
 # Slopes are not known better than to this part of the height over the place.
 SLOPE_NOISE = 1e-9
-# Next to a corner panels are so much larger once it is an edge; how many are looked at beside it,
-# and how far from it, as a part of its place, φ is looked at.
-WIDER, STEPS_AWAY, LEAST_REACH = 2.0**6, 24, 1e-7
+# Next to a corner panels are so much larger once it is an edge.
+WIDER = 2.0**6
+# How many panels beside a fine one are looked at, and by how much the largest is to exceed it.
+STEPS_AWAY, FINER = 24, 2.0**10
+# How far from a corner φ is looked at, as a part of its place, and how clear its angle is to be.
+LEAST_REACH, CLEAR = 1e-7, 30.0
+# The part of its own change that φ' is known to at worst: less than what a jump leaves unresolved.
+TURN = 0.01
 # The octave beyond which nothing is asked.
 LARGEST = 2.0**40
 
@@ -284,7 +289,7 @@ class _Sampling:
         for i, j in zip(first[low], last[low], strict=True):
             start, stop = cells.lows[i], cells.highs[j]
             near = slice(max(i - STEPS_AWAY, 0), j + STEPS_AWAY + 1)
-            if sizes[near].max() < 2.0**10 * sizes[i]:
+            if sizes[near].max() < FINER * sizes[i]:
                 continue
             corner = _corner(self.values, start, stop)
             if corner is not None:
@@ -362,19 +367,22 @@ class _Cells(NamedTuple):
 
 
 def _corner(values: Values, start: float, stop: float) -> float | None:
-    """Return where the cubics through φ below and above a stretch meet near it, if they do."""
+    """Return where φ bends within a stretch: where cubics through φ below and above it cross."""
     middle, reach = (start + stop) / 2, max(8 * (stop - start), LEAST_REACH * (abs(start) + 1))
     x = np.linspace(1.0, 4.0, 12)
-    sides = [values(middle + side * reach * x)[0] for side in (-1, 1)]
-    low, high = (
-        np.polynomial.polynomial.polyfit(side * x, f, 3)
-        for side, f in zip((-1, 1), sides, strict=True)
-    )
-    roots = np.polynomial.polynomial.polyroots(low - high)
+    below, above = (values(middle + side * reach * x)[0] for side in (-1, 1))
+    low, high = (np.polynomial.Polynomial.fit(s * x, f, 3) for s, f in ((-1, below), (1, above)))
+    noise = max(np.abs(low(-x) - below).max(), np.abs(high(x) - above).max())
+    apart = high.convert() - low.convert()
+    roots = apart.roots()
     real = roots.real[(np.abs(roots.imag) < 1e-12) & (np.abs(roots.real) <= 1)]
     if not real.size:
         return None
     root = float(real[np.abs(real).argmin()])
+    turn = abs(apart.deriv()(root))
+    # They cross at an angle, which is neither noise nor what they bend by themselves.
+    if turn <= CLEAR * max(noise, abs(apart.deriv(2)(root)), abs(apart.deriv(3)(root))):
+        return None
     place = middle + reach * root
     return simplest(place, place)
 
@@ -429,6 +437,8 @@ def _tails(
         # The slope of what is rounded at 1e-16 is known to so much, if not to any digit.
         rounded = np.minimum(10 * TOLERANCE / width, SLOPE_NOISE / (place + width))
         slope_may = (10 * TOLERANCE + turn) * steep + rounded * height
+        # The rounding of x moves φ' by what φ' changes over it, which is no jump.
+        slope_may += np.minimum(4 * eps * place / width, TURN) * np.ptp(slope, axis=1)
         tail, slope_tail = _unresolved(phi), _unresolved(slope) * (parts == 2)
         nothing = np.where(place > 1, FAR_NOTHING, NOTHING)
         beside, beside_slope = FAINT * np.broadcast_to(further_in, (2, place.size))

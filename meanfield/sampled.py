@@ -348,6 +348,9 @@ class Sampled:
             for i in faint:
                 value[i], total[i], rim = self._finely(name, float(q[i]))
                 error[i], out[i] = 0.0, rim > RIM * total[i]
+        if any(self.panels.ends):
+            # That φ is 0 as far as it is known says nothing of what lies beyond.
+            out |= (total == 0) & (self._nodes.high[-1] < FAR * np.sqrt(q))
         certain = ~out & (error <= TOLERANCE * total) & np.isfinite(total)
         return value, certain, out
 
@@ -470,11 +473,7 @@ class Sampled:
     def curvature_moment(self, q: np.ndarray) -> np.ndarray:
         """Return E φ''(u)²; inf if φ or φ' jumps."""
         found = self.smooth_curvature_moment(q)
-        power = self.rough.power
-        # φ'' grows by one power more than φ' does.
-        diverges = ((power > 0) & (2 * (power - 1) <= DIVERGES)).any()
-        infinite = (self.rough.bend != 0).any() or diverges or self.diverges(2)
-        return np.where(infinite, np.inf, found)
+        return np.where((self.rough.bend != 0).any() or self.diverges(2), np.inf, found)
 
     def moment_rate(self, q: np.ndarray, name: str, order: int) -> np.ndarray:
         """Return d^n E f(u)/dq^n of a column f, n >= 1.

@@ -153,3 +153,44 @@ def test_the_edge_moves_with_a_parameter_that_is_no_scale():
     slope = jax.grad(sigma_w)(0.9)
     numeric = (sigma_w(0.9 + 1e-4) - sigma_w(0.9 - 1e-4)) / 2e-4
     assert slope == pytest.approx(float(numeric), rel=1e-6)
+
+
+@struct
+class Well(Activation):
+    """|x - a| + |x + a|."""
+
+    a: float = 1.0
+
+    def __call__(self, x):
+        return jnp.abs(x - self.a) + jnp.abs(x + self.a)
+
+
+@pytest.mark.parametrize("a", [0.0, 1e-5, 1e-4, -2e-4, 1e-3, 0.01, 0.3])
+def test_where_kinks_meet_derivatives_are_right_or_unknown(a):
+    """E φ² = 4 (E u² + E (a² - u²) [|u| < |a|]), of which |a|³ is not analytic."""
+
+    def moment(x):
+        return Well(x).second_moment(1.0)
+
+    inside, density = 2 * stats.norm.cdf(abs(a)) - 1, stats.norm.pdf(a)
+    exact = 8 * a * inside, 8 * inside + 16 * abs(a) * density
+    first, second = jax.grad(moment)(a), jax.grad(jax.grad(moment))(a)
+    assert np.isnan(first) or first == pytest.approx(exact[0], abs=1e-9)
+    assert np.isnan(second) or second == pytest.approx(exact[1], abs=1e-6)
+    assert np.isfinite(second) == (abs(a) >= 0.01)
+
+
+def test_high_derivatives_are_right_or_unknown():
+    ours, exact = OF_WAVES["second_moment"]
+    for order in range(1, 11):
+        ours, exact = jax.grad(ours), jax.grad(exact)
+        found, expected = float(ours(0.7, 1.0, 1.0, 0.0)), float(exact(0.7, 1.0, 1.0, 0.0))
+        assert np.isnan(found) or found == pytest.approx(expected, rel=1e-7), order
+        assert np.isfinite(found) or order > 2
+
+
+def test_the_curvature_of_a_kink_has_no_rate():
+    for name in ("relu", "elu"):
+        phi = mf.activation(name, **({"alpha": 1.5} if name == "elu" else {}))
+        assert np.isposinf(phi.curvature_moment(1.0))
+        assert np.isnan(jax.grad(phi.curvature_moment)(1.0))

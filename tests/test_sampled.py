@@ -12,6 +12,7 @@ import mpmath
 import numpy as np
 import pytest
 import scipy.special
+from scipy import integrate, stats
 
 import meanfield as mf
 from meanfield import plane
@@ -304,3 +305,30 @@ def test_faint_tails_are_relatively_accurate(k):
     np.testing.assert_allclose(hinge.slope_moment(q, 2), beyond, rtol=1e-11)
     np.testing.assert_allclose(hinge.variance_slope(q), beyond, rtol=1e-11)
     np.testing.assert_allclose(step.second_moment(q), 2 * beyond, rtol=1e-11)
+
+
+@pytest.mark.parametrize("place", [0.9, 1 / 3, -2.3])
+@pytest.mark.parametrize("power", [2, 3])
+def test_what_is_zero_up_to_a_smooth_start(place, power):
+    """E (u - k)₊^(2p) is not 0, though φ and φ' are where it begins."""
+    ours = mf.from_callable(lambda x: jnp.maximum(x - place, 0.0) ** power, label="start")
+    for q in (0.3, 4.0):
+        root = np.sqrt(q)
+
+        def mean(exponent, root=root):
+            f = lambda z: max(root * z - place, 0.0) ** exponent * stats.norm.pdf(z)  # noqa: E731
+            return integrate.quad(f, place / root, 14, epsabs=0, epsrel=1e-12, limit=200)[0]
+
+        assert ours.second_moment(q) == pytest.approx(mean(2 * power), rel=1e-11)
+        expected = power**2 * mean(2 * power - 2)
+        assert ours.slope_moment(q, 2) == pytest.approx(expected, rel=1e-11)
+        assert np.isfinite(ours.decorrelation(q, 0.3))
+
+
+def test_nothing_is_zero_because_it_is_so_where_it_is_known():
+    """φ is 0 up to 0.7, and beyond it nothing is resolved."""
+    wild = mf.from_callable(
+        lambda x: jnp.where(x > 0.7, jnp.sin(1e9 * (x - 0.7)) * 1e3, 0.0), label="wild"
+    )
+    assert np.isnan(wild.second_moment(1.0))
+    assert np.isnan(wild.slope_moment(1.0, 2)) or np.isinf(wild.slope_moment(1.0, 2))

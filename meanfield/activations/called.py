@@ -114,7 +114,6 @@ MOMENTS = {
     "second_moment": ("second", 0, 1.0),
     "variance_slope": ("second", 1, 1.0),
     "even_moment": ("even", 0, 1.0),
-    "curvature_moment": ("curve2", 0, 1.0),
     "smooth_curvature_moment": ("curve2", 0, 1.0),
 }
 
@@ -143,6 +142,8 @@ def _rate(name: str, place: int, shared: bool) -> Callable[..., Array]:
         return lambda phi, q, power: called("moment_rate", phi, (q,), (f"slope{power}", 1))
     if name == "moment_rate":
         return lambda phi, q, column, order: called("moment_rate", phi, (q,), (column, order + 1))
+    if name == "curvature_moment":
+        return _where_finite
     if name == "edge_deficit":
         return lambda phi, q: called("edge_rate", phi, (q,))
     if name == "edge_rate":
@@ -221,6 +222,12 @@ def _by_s(phi: Any, q1: Array, q2: Array, epsilon: Array, s: Array, t: Array) ->
 
 def _by_t(phi: Any, q1: Array, q2: Array, epsilon: Array, s: Array, t: Array) -> Array:
     return _by_s(phi, q2, q1, epsilon, t, s)
+
+
+def _where_finite(phi: Any, q: Array) -> Array:
+    """Return dE φ''²/dq, NaN where that is infinite."""
+    finite = jnp.isfinite(phi.curvature_moment(q))
+    return jnp.where(finite, called("moment_rate", phi, (q,), ("curve2", 1)), jnp.nan)
 
 
 def _edge_bend(phi: Any, q: Array) -> Array:
