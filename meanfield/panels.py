@@ -291,7 +291,7 @@ class _Sampling:
             near = slice(max(i - STEPS_AWAY, 0), j + STEPS_AWAY + 1)
             if sizes[near].max() < FINER * sizes[i]:
                 continue
-            corner = _corner(self.values, start, stop)
+            corner = _corner(self.values, float(start), float(stop))
             if corner is not None:
                 found[corner] = float(sizes[i])
         return found

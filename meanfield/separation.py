@@ -43,7 +43,7 @@ EVEN_REACH, EVEN_RIM = 8.0, 1e-11
 NEAR = 3e-6
 # The part of E φ² that the separation may be without being rounded to less than 12 digits.
 ROUNDED = 1e-8
-# Layers of ψ may be 1e-10 of the whole; relative accuracy takes many nodes.
+# Nodes of the integral over ψ: its layers may be 1e-10 of the whole; relative accuracy takes many nodes.
 LAYER_SIZE, LEAST_GRADING = 513, 8.0
 # A reciprocal of less is not differentiated.
 ROOT_TINY = 1e-140
@@ -148,8 +148,7 @@ def _aligned(
     close = jnp.abs(apart) < (r1 + r2) / 4
     stretch = jnp.where(close, s * apart + less * r2, s * r1 - t * r2)
     u1, u2 = r1 * z, r2 * z
-    sides = (jnp.sign(u[:, None] - phi.at) for u in (u1, u2))
-    one_piece = (next(sides) * next(sides) > 0).all(axis=-1)
+    one_piece = ((u1[:, None] - phi.at) * (u2[:, None] - phi.at) > 0).all(axis=-1)
     slope, value = phi.steepness(u2), phi.value(u2)
     straight = slope * stretch * z + less * (value - slope * u2)
     return jnp.where(one_piece, straight, s * phi.value(u1) - t * value)
@@ -197,13 +196,13 @@ def of_smooth(
 
     `sizes` are E φ² and E φ'² at the larger variance.
     """
-    epsilon = jnp.asarray(epsilon, dtype=float)
+    epsilon, s, t = (jnp.asarray(x, dtype=float) for x in (epsilon, s, t))
     close = _is_close(*sizes, q1, q2, epsilon)
 
     def integrand(pair: Pair) -> Array:
         def together(pair: Pair) -> Array:
             middle = slope((pair.u1 + pair.u2) / 2)
-            return s * middle * pair.difference + (jnp.asarray(s) - t) * phi(pair.u2)
+            return s * middle * pair.difference + (s - t) * phi(pair.u2)
 
         def one_by_one(pair: Pair) -> Array:
             return s * phi(pair.u1) - t * phi(pair.u2)

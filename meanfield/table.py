@@ -184,8 +184,8 @@ class Tabulated(Activation):
 
     def bare(self) -> "Tabulated":
         """Return it for kernels that read the table alone: one of them serves all activations."""
-        scales = (np.asarray(x, dtype=float) for x in (self.width, self.height))
-        return Tabulated(Nameless(np.asarray(self.odd)), self.table, *scales, self.corners)
+        width, height = (np.asarray(x, dtype=float) for x in (self.width, self.height))
+        return Tabulated(Nameless(np.asarray(self.odd)), self.table, width, height, self.corners)
 
     @property
     def steepness(self) -> Array:

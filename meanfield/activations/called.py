@@ -176,9 +176,10 @@ def _by_leaf(place: int, phi: Any, *arguments: Any) -> Array:
     def moved(x: Array) -> Array:
         return rate(tree.unflatten([*leaves[:leaf], x, *leaves[leaf + 1 :]]), *numbers, *fixed)
 
+    derivative: Callable[..., Array] = moved
     for _ in range(order):
-        moved = functools.partial(_by, moved, 0)
-    return moved(leaves[leaf])
+        derivative = functools.partial(_by, derivative, 0)
+    return derivative(leaves[leaf])
 
 
 def _by_any(name: str, place: int, shared: bool, phi: Any, *arguments: Any) -> Array:
