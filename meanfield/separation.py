@@ -43,7 +43,7 @@ EVEN_REACH, EVEN_RIM = 8.0, 1e-11
 NEAR = 3e-6
 # The part of E φ² that the separation may be without being rounded to less than 12 digits.
 ROUNDED = 1e-8
-# Nodes of the integral over ψ: its layers may be 1e-10 of the whole; relative accuracy takes many nodes.
+# Nodes of the integral over ψ, whose layers may be 1e-10 of the whole, and its least grading.
 LAYER_SIZE, LEAST_GRADING = 513, 8.0
 # A reciprocal of less is not differentiated.
 ROOT_TINY = 1e-140
