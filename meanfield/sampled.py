@@ -52,6 +52,10 @@ FAR = 38.5
 NEAR = 0.25
 # Distances from a rough point from which limits are read off, as parts of its place.
 CLOSE, CLOSER = 2.0**-26, 2.0**-36
+# Rough points that are closer than this part of their place are looked at as if they were not.
+APART = 2.0**-12
+# On panels of this part of their place φ has no second derivative, if only values are known.
+BLURRED = 1e-4
 # What moves φ by this part is no rounding.
 VISIBLE = 1e-12
 # A jump of φ below this part of 1 + |φ| is rounding; one that is real does not shrink with the
@@ -195,7 +199,8 @@ class Sampled:
         at = self.upto(REACHES[0]).rough
         reach = np.where(at == 0, 1.0, np.abs(at))
         gaps = np.diff(np.concatenate([[-np.inf], at, [np.inf]]))
-        reach = np.minimum(reach, np.minimum(gaps[:-1], gaps[1:]))
+        # Next to its neighbours, but not closer than places are told apart.
+        reach = np.maximum(np.minimum(gaps[:-1], gaps[1:]).clip(max=reach), APART * np.abs(at))
 
         def limits(part: float) -> tuple[np.ndarray, np.ndarray]:
             x = at + np.array([[-3.0], [-2.0], [-1.0], [1.0], [2.0], [3.0]]) * part * reach
@@ -467,8 +472,11 @@ class Sampled:
         return self.expect("turn", q) / np.maximum(q, TINY)
 
     def smooth_curvature_moment(self, q: np.ndarray) -> np.ndarray:
-        """Return E φ''(u)² without Dirac masses."""
-        return self.expect("curve2", q)
+        """Return E φ''(u)² without Dirac masses, NaN where φ'' is lost in the rounding of φ."""
+        found = self.expect("curve2", q)
+        edges = self.panels.edges
+        fine = np.diff(edges) < BLURRED * np.maximum(np.abs(edges[1:]), np.abs(edges[:-1]))
+        return np.full_like(found, np.nan) if fine.any() and not self.slopes else found
 
     def curvature_moment(self, q: np.ndarray) -> np.ndarray:
         """Return E φ''(u)²; inf if φ or φ' jumps."""

@@ -179,6 +179,21 @@ def test_a_curvature_that_is_not_square_integrable_has_no_moment(power):
     assert not np.isfinite(phi.curvature_moment(1.0))
 
 
+@pytest.mark.parametrize("gap", [1e-4, 1e-6, 1e-8, 1e-10])
+def test_kinks_next_to_each_other_bend(gap):
+    def close(library):
+        def phi(x):
+            return library.maximum(x - 1 / 3, 0) + library.maximum(x - 1 / 3 - gap, 0)
+
+        return mf.from_callable(phi, label="close")
+
+    phi = close(jnp)
+    np.testing.assert_allclose(phi.kinks(), [1 / 3, 1 / 3 + gap], rtol=1e-12)
+    np.testing.assert_allclose(phi.slope_jumps(), 1.0, rtol=1e-9)
+    assert np.isposinf(phi.curvature_moment(0.7))
+    assert not np.isfinite(close(np).curvature_moment(0.7))
+
+
 USELESS = {
     "a float": float,
     "a branch": lambda x: x if x > 0 else 0 * x,
