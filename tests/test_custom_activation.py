@@ -1,5 +1,8 @@
 """Any callable becomes an activation; its kinks are found."""
 
+import math
+import warnings
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -224,3 +227,13 @@ def test_traced_numbers_in_a_callable_are_refused():
 def test_what_is_not_a_function_is_refused():
     with pytest.raises(mf.MeanFieldError, match=r"^function = 3 is not legal; it must be callable"):
         mf.from_callable(3)
+
+
+def test_to_try_a_library_warns_nobody():
+    """PyTorch warns of numbers that are made of its arrays; the function is refused anyway."""
+    pytest.importorskip("torch")
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        with pytest.raises(mf.MeanFieldError):
+            mf.from_callable(math.tanh)
+    assert not told

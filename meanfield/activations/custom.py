@@ -8,6 +8,7 @@ latter two know numbers alone: they cannot be traced, but what is asked of them 
 import dataclasses
 import functools
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -159,7 +160,9 @@ def _foreign(phi: Custom, error: Exception) -> Activation:
         found = Foreign(**fields, torch=torch)
         function: Any = found if torch else found.function
         try:
-            function(PROBE)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                function(PROBE)
         except Exception:  # it is not of this library, then
             continue
         _require_elementwise(function, phi.label)
