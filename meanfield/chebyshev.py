@@ -20,13 +20,13 @@ from meanfield.typing import Array
 TERMS = 16
 # So many of the last terms tell the error.
 TAIL = 2
-# Half the stretches on which a derivative is sought, of log x, and of x as parts of max(|x|, 1).
-LOG_STRETCHES, STRETCHES = (0.5, 0.15, 0.04, 0.01), (0.1, 0.02, 0.004, 8e-4)
-# Values that a derivative by x takes, each of which may be dear.
+# Half the stretches on which a derivative is sought, as parts of max(|x|, 1).
+STRETCHES = (0.1, 0.02, 0.004, 8e-4)
+# Values that a derivative takes, each of which may be dear.
 FEW = 10
-# The part of the largest coefficient that the last ones may be in a series in log x; that at which
-# no shorter stretch of x is tried; that by which a series may miss a value that it does not use.
-ENDED, CERTAIN, MISSED = 1e-11, 1e-13, 1e-11
+# The part of the largest coefficient that the last ones are where no shorter stretch is tried, and
+# that by which a series may miss a value that it does not use.
+CERTAIN, MISSED = 1e-13, 1e-11
 # The errors that first and later derivatives may have: as a part of f, and of themselves.
 ERRORS = {1: (1e-10, 1e-9), 2: (1e-8, 1e-7)}
 # Gauss-Legendre nodes for integrals of series times smooth weights.
@@ -77,30 +77,6 @@ def series_and_slope(coefficients: Array, x: Array) -> tuple[Array, Array]:
         slope_after, slope_last = slope_last, 2 * x * slope_last + 2 * last - slope_after
         after, last = last, coefficients[..., k] + 2 * x * last - after
     return coefficients[..., 0] + x * last - after, last + x * slope_last - slope_after
-
-
-def log_derivative(
-    function: Callable[[np.ndarray, np.ndarray], np.ndarray], size: int
-) -> np.ndarray:
-    """Return df/dlog x of functions that are analytic in log x, at `size` numbers.
-
-    function(places, factors) returns the values of those at some places where x is that many times
-    what it is, shape (places, factors). Where no stretch is short enough for a series of f to end,
-    the derivative is NaN.
-    """
-    k = np.arange(TERMS)
-    # T_k'(0)
-    slopes = k * np.sin(k * np.pi / 2)
-    found, left = np.full(size, np.nan), np.arange(size)
-    for length in LOG_STRETCHES:
-        coefficients = function(left, np.exp(length * roots())) @ transform().T
-        largest = np.abs(coefficients).max(axis=1)
-        ends = np.abs(coefficients[:, -TAIL:]).max(axis=1) <= ENDED * largest
-        found[left[ends]] = coefficients[ends] @ slopes / length
-        left = left[~ends]
-        if not left.size:
-            break
-    return found
 
 
 def derivative(

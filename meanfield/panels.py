@@ -61,11 +61,11 @@ ALIKE = 4.0
 SECANT = 1e-6
 # Slopes are not known better than to this part of the height over the place.
 SLOPE_NOISE = 1e-9
-# Next to a corner panels are so much larger once it is an edge.
+# Next to a kink panels are so much larger once it is an edge.
 WIDER = 2.0**6
 # How many panels beside a fine one are looked at, and by how much the largest is to exceed it.
 STEPS_AWAY, FINER = 24, 2.0**10
-# How far from a corner φ is looked at, as a part of its place, and how clear its angle is to be.
+# How far from a kink φ is looked at, as a part of its place, and how clear its angle is to be.
 LEAST_REACH, CLEAR = 1e-7, 30.0
 # The part of its own change that φ' is known to at worst: less than what a jump leaves unresolved.
 TURN = 0.01
@@ -184,16 +184,16 @@ class _Sampling:
         start = start[(start >= lowest) & (start <= highest)]
         narrow = _NOWHERE
         cells: _Cells | None = None
-        corners: dict[float, float] = {}
+        tried: dict[float, float] = {}
         wrong: list[float] = []
         for _ in range(ROUNDS):
             cells = self._halved(np.union1d(start, known), narrow)
             found = np.concatenate([_points_of(cells.rough), cells.highs[:-1][self._breaks(cells)]])
             if self.parts == 1:
-                # What is no corner is as finely cut as before.
-                wrong = [k for k in corners if k in known and cells.next_to(k) < WIDER * corners[k]]
-                new = {k: size for k, size in self._corners(cells).items() if k not in corners}
-                corners |= new
+                # What is no kink is as finely cut as before.
+                wrong = [k for k in tried if k in known and cells.next_to(k) < WIDER * tried[k]]
+                new = {k: size for k, size in self._kinks(cells).items() if k not in tried}
+                tried |= new
                 known, found = np.setdiff1d(known, wrong), np.append(found, list(new))
             known, before = _union(known, found), known.size
             if known.size > before or wrong:
@@ -277,23 +277,23 @@ class _Sampling:
         inner = np.maximum(places.min(axis=1) - 1, 0)
         return np.maximum.accumulate(self.heights, axis=1)[:, inner]
 
-    def _corners(self, cells: "_Cells") -> dict[float, float]:
-        """Return where φ may bend: its panels are cut ever finer there. And how fine they are."""
+    def _kinks(self, cells: "_Cells") -> dict[float, float]:
+        """Return where φ may have kinks, its panels being cut ever finer there, and how fine."""
         sizes = cells.highs - cells.lows
         first = np.flatnonzero(np.append(1.0, np.diff(sizes)) != 0)
         runs = np.minimum.reduceat(sizes, first)
         before, after = (np.append(np.inf, runs[:-1]), np.append(runs[1:], np.inf))
-        low = (runs < before) & (runs < after)
+        finest = (runs < before) & (runs < after)
         last = np.append(first[1:], sizes.size) - 1
         found: dict[float, float] = {}
-        for i, j in zip(first[low], last[low], strict=True):
+        for i, j in zip(first[finest], last[finest], strict=True):
             start, stop = cells.lows[i], cells.highs[j]
             near = slice(max(i - STEPS_AWAY, 0), j + STEPS_AWAY + 1)
             if sizes[near].max() < FINER * sizes[i]:
                 continue
-            corner = _corner(self.values, float(start), float(stop))
-            if corner is not None:
-                found[corner] = float(sizes[i])
+            kink = _crossing(self.values, float(start), float(stop))
+            if kink is not None:
+                found[kink] = float(sizes[i])
         return found
 
     def _narrow_features(self, cells: "_Cells", rough: np.ndarray) -> np.ndarray:
@@ -366,8 +366,8 @@ class _Cells(NamedTuple):
         return float((self.highs - self.lows)[at].min())
 
 
-def _corner(values: Values, start: float, stop: float) -> float | None:
-    """Return where φ bends within a stretch: where cubics through φ below and above it cross."""
+def _crossing(values: Values, start: float, stop: float) -> float | None:
+    """Return the kink of φ within a stretch: where cubics through φ below and above it cross."""
     middle, reach = (start + stop) / 2, max(8 * (stop - start), LEAST_REACH * (abs(start) + 1))
     x = np.linspace(1.0, 4.0, 12)
     below, above = (values(middle + side * reach * x)[0] for side in (-1, 1))

@@ -19,7 +19,7 @@ from meanfield.errors import MeanFieldError, require
 from meanfield.layers import Covariance, Dense, Layer, require_covariance
 from meanfield.method import Method, completed, in_parallel, size_of, uses_table
 from meanfield.rollout_batch import FIXED, is_fixed, roll
-from meanfield.separation import corners
+from meanfield.separation import segments
 from meanfield.table import Tabulated
 from meanfield.tabulation import tabulate
 from meanfield.typing import Array, ScalarLike
@@ -100,12 +100,12 @@ def _read(layer: Dense, q1: ScalarLike, q2: ScalarLike, q12: ScalarLike, depth: 
     for q in np.unique(q1[equal]):
         places = np.flatnonzero(equal & (q1 == q))
         _fill(found, places, _together(tabulated, float(q), pick(start, places), depth))
-    straight = corners(sampled(layer.phi)) if not equal.all() else None
+    straight = segments(sampled(layer.phi)) if not equal.all() else None
     if straight is not None:
         tabulated = dataclasses.replace(
-            layer, phi=dataclasses.replace(phi.bare(), corners=straight)
+            layer, phi=dataclasses.replace(phi.bare(), segments=straight)
         )
-    # Pairs of unequal variances take less by table if φ is smooth or has corners.
+    # Pairs of unequal variances take less by table if φ is smooth or straight between kinks.
     places = np.flatnonzero(~equal & (straight is not None or not layer.phi.cuts()))
     if places.size:
         _fill(found, places, _one_by_one(tabulated, pick(start, places), depth))

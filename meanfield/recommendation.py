@@ -31,7 +31,6 @@ References
 import dataclasses
 import math
 from collections.abc import Callable, Iterator
-from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -255,7 +254,7 @@ def _last(excess: Callable[[float], float], low: float, high: float) -> float:
     """Return the largest t from `low`, where it holds, to `high` at which there is no excess."""
     if excess(high) <= 0:
         return high
-    root = cast(float, optimize.brentq(excess, low, high, xtol=DIGITS))
+    root = optimize.brentq(excess, low, high, xtol=DIGITS)
     # On this side of it.
     return max(low, root - 4 * DIGITS)
 

@@ -243,10 +243,7 @@ class Sampled:
             phi, slope = (
                 v.reshape(2, *t.shape) for v in self.values(np.concatenate([t, -t]).ravel())
             )
-        with np.errstate(all="ignore"):
-            error, slope_error = (
-                np.abs(v @ transform()[-LAST:].T).max(axis=-1) for v in (phi, slope)
-            )
+            error, slope_error = (_missed(v) for v in (phi, slope))
         return _Nodes(low, high, t, phi, slope, error, slope_error, count)
 
     def _columns(self, name: str, t: np.ndarray, phi: np.ndarray, slope: np.ndarray) -> Column:
@@ -316,7 +313,8 @@ class Sampled:
         with np.errstate(all="ignore"):
             if name.startswith("curve"):
                 bent = self._curvatures
-                columns = [self._curved(name, bend) for bend in (bent, bent + _missed(bent))]
+                missed = np.nan_to_num(_missed(bent), posinf=0.0)[..., None]
+                columns = [self._curved(name, bend) for bend in (bent, bent + missed)]
             elif name.startswith("rise"):
                 columns = [self._rising(name, nodes.t, nodes.slope, self._curvatures)]
             elif name.startswith("rest"):
@@ -635,8 +633,7 @@ class Sampled:
 
 def _missed(values: np.ndarray) -> np.ndarray:
     """Return by how much the series of panels may miss values at their nodes."""
-    last = np.abs(values @ transform()[-LAST:].T).max(axis=-1, keepdims=True)
-    return np.where(np.isfinite(last), last, 0.0)
+    return np.abs(values @ transform()[-LAST:].T).max(axis=-1)
 
 
 def _running(half: np.ndarray, values: np.ndarray) -> np.ndarray:

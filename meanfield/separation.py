@@ -1,18 +1,18 @@
 """E (s φ(u1) - t φ(u2))²/2 of many pairs of unequal variances, in kernels that are compiled.
 
-A smooth φ is evaluated on an even grid. Of a piecewise linear φ with corners d, where φ' jumps by
-Δ, one dimension does: with c = 1 - ε = cos θ,
+A smooth φ is evaluated on an even grid. Of a piecewise linear φ with kinks d, where φ' jumps by Δ,
+one dimension does: with c = 1 - ε = cos θ,
 
     E (s φ(u1) - t φ(u2))² = E (s φ(√q1 z) - t φ(√q2 z))²
                              + 2st√(q1 q2) ε (E φ'(√q1 z) φ'(√q2 z) - L),
 
-where φ is straight between corners, so that no term need be a difference of large numbers. By
+where φ is straight between kinks, so that no term need be a difference of large numbers. By
 Price's theorem [1]
 
     L = ∫ ψ(τ) (cos τ - cos θ)/(1 - cos θ) dτ over [0, θ],
     ψ(τ) = (1/2π) Σ_ij Δ_i Δ_j exp(-[(x_i - y_j)²/sin²(τ/2) + (x_i + y_j)²/cos²(τ/2)]/8)
 
-with x = d/√q1 and y = d/√q2. Corners are data: one kernel serves all φ that have as many.
+with x = d/√q1 and y = d/√q2. Kinks are data: one kernel serves all φ that have as many.
 
 References
 ----------
@@ -51,37 +51,37 @@ ROOT_TINY = 1e-140
 ROUNDING, LOST = 1e-16, 5e-10
 # A mean square of this part of E φ² is that of a rounding.
 NOISE = 1e-28
-# More corners than this are no faster than what any φ takes.
-MANY_CORNERS = 12
+# More kinks than this are no faster than what any φ takes.
+MANY_KINKS = 12
 # Where a piecewise linear φ is straight for good, and the part of it by which it may not be.
 FAR, STRAIGHT = 2.0**10, 1e-12
 BEYOND = np.concatenate([-1.3 * 2.0 ** np.arange(10, 39, 4), 1.3 * 2.0 ** np.arange(10, 39, 4)])
 
 
 @struct
-class Corners(Whole):
-    """A piecewise linear φ as data: φ(x) = start + slope x + Σ bend (x - at)₊."""
+class Segments(Whole):
+    """A piecewise linear φ as data: φ(x) = start + slope x + Σ bend (x - kink)₊."""
 
     start: Numbers
     slope: Numbers
-    at: Numbers
+    kinks: Numbers
     bends: Numbers
 
     def steepness(self, x: Array) -> Array:
         """Return φ'(x), for x of any shape."""
-        above = x[..., None] > self.at
+        above = x[..., None] > self.kinks
         return jnp.asarray(self.slope) + jnp.where(above, self.bends, 0.0).sum(axis=-1)
 
     def value(self, x: Array) -> Array:
         """Return φ(x), for x of any shape."""
-        ramps = jnp.maximum(x[..., None] - self.at, 0.0) * self.bends
+        ramps = jnp.maximum(x[..., None] - self.kinks, 0.0) * self.bends
         return jnp.asarray(self.start) + self.slope * x + ramps.sum(axis=-1)
 
 
-def corners(phi: Sampled) -> Corners | None:
-    """Return a sampled φ as corners, if it is continuous and straight between few of them."""
+def segments(phi: Sampled) -> Segments | None:
+    """Return a sampled φ as data, if it is continuous and straight between few kinks."""
     rough = phi.upto(FAR).rough
-    if rough.size > MANY_CORNERS or (rough.size and np.abs(phi.rough.jump).max() > 0):
+    if rough.size > MANY_KINKS or (rough.size and np.abs(phi.rough.jump).max() > 0):
         return None
     edges = phi.upto(FAR).edges
     edges = edges[np.abs(edges) <= FAR]
@@ -99,11 +99,11 @@ def corners(phi: Sampled) -> Corners | None:
     if not (np.abs(values - line) <= STRAIGHT * (1 + size)).all():
         return None
     start = values[0] - slopes[0] * x[0]
-    return Corners(np.asarray(start), np.asarray(slopes[0]), rough, np.diff(slopes))
+    return Segments(np.asarray(start), np.asarray(slopes[0]), rough, np.diff(slopes))
 
 
-def of_corners(
-    phi: Corners,
+def of_segments(
+    phi: Segments,
     q1: ScalarLike,
     q2: ScalarLike,
     epsilon: ScalarLike,
@@ -116,7 +116,7 @@ def of_corners(
     """
     epsilon = jnp.asarray(epsilon, dtype=float)
     r1, r2 = (jnp.sqrt(jnp.maximum(q, TINY)) for q in (q1, q2))
-    rule = line_rule(q1, tuple(phi.at), other=q2)
+    rule = line_rule(q1, tuple(phi.kinks), other=q2)
     slopes = phi.steepness(r1 * rule.z) * phi.steepness(r2 * rule.z)
     squares = jnp.square(_aligned(phi, rule.z, q1, q2, s, t))
     own = rule.sum(jnp.square(s * phi.value(r1 * rule.z)))
@@ -130,14 +130,14 @@ def of_corners(
     rest = start + gain * (rule.mean(slopes) - lack.value)
     scale = (rest + TINY) / (jnp.abs(gain) + TINY)
     value = start + gain * (rule.mean(slopes) - lack.certified(scale))
-    reach = jnp.abs(jnp.asarray(phi.at)).sum() * (1 / r1 + 1 / r2)
+    reach = jnp.abs(jnp.asarray(phi.kinks)).sum() * (1 / r1 + 1 / r2)
     most = jnp.square(jnp.asarray(phi.bends)).sum()
     parts = rule.sum(jnp.abs(slopes)) + most * jnp.minimum(jnp.sqrt(epsilon / 2), reach)
     return jnp.where(ROUNDING * parts <= LOST * scale, value, jnp.nan)
 
 
 def _aligned(
-    phi: Corners, z: Array, q1: ScalarLike, q2: ScalarLike, s: ScalarLike, t: ScalarLike
+    phi: Segments, z: Array, q1: ScalarLike, q2: ScalarLike, s: ScalarLike, t: ScalarLike
 ) -> Array:
     """Return s φ(√q1 z) - t φ(√q2 z), free of cancellation where s ≈ t and q1 ≈ q2.
 
@@ -148,17 +148,17 @@ def _aligned(
     close = jnp.abs(apart) < (r1 + r2) / 4
     stretch = jnp.where(close, s * apart + less * r2, s * r1 - t * r2)
     u1, u2 = r1 * z, r2 * z
-    one_piece = ((u1[:, None] - phi.at) * (u2[:, None] - phi.at) > 0).all(axis=-1)
+    one_piece = ((u1[:, None] - phi.kinks) * (u2[:, None] - phi.kinks) > 0).all(axis=-1)
     slope, value = phi.steepness(u2), phi.value(u2)
     straight = slope * stretch * z + less * (value - slope * u2)
     return jnp.where(one_piece, straight, s * phi.value(u1) - t * value)
 
 
-def _lack(phi: Corners, q1: ScalarLike, q2: ScalarLike, epsilon: Array) -> Sums:
+def _lack(phi: Segments, q1: ScalarLike, q2: ScalarLike, epsilon: Array) -> Sums:
     """Return L."""
     half_angle = jnp.arcsin(jnp.sqrt(jnp.clip(epsilon / 2, TINY, 1.0)))
-    x, y = (jnp.asarray(phi.at) / jnp.sqrt(jnp.maximum(q, TINY)) for q in (q1, q2))
-    # A pair of corners has a layer as wide as x and y, or x and -y, are apart.
+    x, y = (jnp.asarray(phi.kinks) / jnp.sqrt(jnp.maximum(q, TINY)) for q in (q1, q2))
+    # A pair of kinks has a layer as wide as x and y, or x and -y, are apart.
     apart, summed = x[:, None] - y, x[:, None] + y
     widths = jnp.abs(jnp.stack([apart, summed]))
     finest = jnp.where(widths > 0, widths, jnp.inf).min(initial=jnp.inf)

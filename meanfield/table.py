@@ -25,7 +25,7 @@ import numpy as np
 from meanfield._struct import Whole, struct
 from meanfield.activations.base import Activation
 from meanfield.chebyshev import locate, series, series_and_slope
-from meanfield.separation import Corners, of_corners, of_smooth
+from meanfield.separation import Segments, of_segments, of_smooth
 from meanfield.typing import Array, ScalarLike
 
 Numbers = Array | np.ndarray
@@ -148,8 +148,8 @@ class Tabulated(Activation):
     table: Table
     width: ScalarLike = 1.0
     height: ScalarLike = 1.0
-    corners: Corners | None = None
-    """φ itself, where it is straight between corners: for pairs of unequal variances."""
+    segments: Segments | None = None
+    """φ itself, where it is straight between kinks: for pairs of unequal variances."""
 
     @property
     def continuous(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -185,7 +185,7 @@ class Tabulated(Activation):
     def bare(self) -> "Tabulated":
         """Return it for kernels that read the table alone: one of them serves all activations."""
         width, height = (np.asarray(x, dtype=float) for x in (self.width, self.height))
-        return Tabulated(Nameless(np.asarray(self.odd)), self.table, width, height, self.corners)
+        return Tabulated(Nameless(np.asarray(self.odd)), self.table, width, height, self.segments)
 
     @property
     def steepness(self) -> Array:
@@ -254,10 +254,10 @@ class Tabulated(Activation):
     def separation(
         self, q1: ScalarLike, q2: ScalarLike, epsilon: ScalarLike, s: ScalarLike, t: ScalarLike
     ) -> Array:
-        """Return E (s φ(u1) - t φ(u2))² / 2, by a rule of its own if φ is smooth or has corners."""
+        """Return E (s φ(u1) - t φ(u2))² / 2, smooth φ and straight ones by rules of their own."""
         numbers = q1, q2, epsilon, s, t
-        if self.corners is not None:
-            return of_corners(self.corners, *numbers)
+        if self.segments is not None:
+            return of_segments(self.segments, *numbers)
         if self.cuts():
             return self.phi.separation(*numbers)
         largest = jnp.maximum(jnp.asarray(q1, dtype=float), q2)

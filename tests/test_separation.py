@@ -8,7 +8,7 @@ from problems import column, records
 import meanfield as mf
 from meanfield._elementwise import elementwise
 from meanfield.activations.sampling import sampled
-from meanfield.separation import corners, of_corners
+from meanfield.separation import of_segments, segments
 
 PHI = {
     "relu": mf.activation("relu"),
@@ -19,8 +19,8 @@ PHI = {
 
 
 @jax.jit
-def by_corners(phi, *numbers):
-    return jax.lax.map(lambda row: of_corners(phi, *row), numbers)
+def by_segments(phi, *numbers):
+    return jax.lax.map(lambda row: of_segments(phi, *row), numbers)
 
 
 # Piecewise linear φ ---------------------------------------------------------------------------
@@ -36,12 +36,12 @@ def test_the_separation_is_relatively_accurate(name):
     # Of homogeneous φ, only the rounding of s√q1 - t√q2 is left at ε = 0.
     host = PHI[name].separation(*numbers)
     np.testing.assert_allclose(host, exact, rtol=1e-11, atol=1e-31)
-    kernel = by_corners(corners(sampled(PHI[name])), *numbers)
+    kernel = by_segments(segments(sampled(PHI[name])), *numbers)
     np.testing.assert_allclose(kernel, exact, rtol=1e-11, atol=1e-31)
 
 
 @pytest.mark.parametrize("name", [*PHI, "relu6", "linear", "leaky_relu", "abs"])
-def test_corners_agree_with_samples(name):
+def test_segments_agree_with_samples(name):
     phi = PHI.get(name) or mf.activation(name)
     rng = np.random.default_rng(3)
     q1 = 10 ** rng.uniform(-6, 6, 60)
@@ -50,7 +50,7 @@ def test_corners_agree_with_samples(name):
     s, t = (np.asarray(phi.second_moment(q)) ** -0.5 for q in (q1, q2))
     numbers = q1, q2, epsilon, s, rng.choice([1.0, 0.8], 60) * t
     direct = np.asarray(phi.separation(*numbers))
-    by_line = np.asarray(by_corners(corners(sampled(phi)), *numbers))
+    by_line = np.asarray(by_segments(segments(sampled(phi)), *numbers))
     assert np.isfinite(direct).all()
     assert np.isfinite(by_line).mean() > 0.8
     known = np.isfinite(by_line)
@@ -61,26 +61,26 @@ def test_what_rounding_hides_is_not_a_number():
     q1, q2 = np.array([1e18, 1e30]), np.array([1.1e18, 1e29])
     one = np.ones(2)
     for name in ("hard_tanh", "ssaw"):
-        assert np.isnan(by_corners(corners(sampled(PHI[name])), q1, q2, one / 2, one, one)).all()
+        assert np.isnan(by_segments(segments(sampled(PHI[name])), q1, q2, one / 2, one, one)).all()
 
 
-def test_only_what_is_straight_has_corners():
+def test_only_what_is_straight_is_segments():
     knots = np.sort(np.random.default_rng(5).uniform(-3, 3, 9))
     heights = np.random.default_rng(6).normal(size=9)
     broken = mf.from_callable(lambda x: np.interp(x, knots, heights), label="broken")
-    found = corners(sampled(broken))
-    np.testing.assert_allclose(found.at, knots, rtol=1e-10)
+    found = segments(sampled(broken))
+    np.testing.assert_allclose(found.kinks, knots, rtol=1e-10)
     x = np.linspace(-5, 5, 41)
     np.testing.assert_allclose(found.value(x), np.interp(x, knots, heights), atol=1e-12)
     for name in ("tanh", "elu", "hard_swish", "ssin", "srelu"):
-        assert corners(sampled(mf.activation(name))) is None, name
-    assert corners(sampled(mf.from_callable(np.sign))) is None
-    assert corners(sampled(mf.from_callable(np.floor))) is None
+        assert segments(sampled(mf.activation(name))) is None, name
+    assert segments(sampled(mf.from_callable(np.sign))) is None
+    assert segments(sampled(mf.from_callable(np.floor))) is None
     far = mf.from_callable(lambda x: np.maximum(x, 3e5), label="far")
-    assert corners(sampled(far)) is None
+    assert segments(sampled(far)) is None
 
 
-def test_rollouts_of_corners_are_those_of_samples():
+def test_rollouts_of_segments_are_those_of_samples():
     rng = np.random.default_rng(7)
     q1, q2 = rng.uniform(0.3, 3, (2, 6))
     numbers = q1, q2, rng.uniform(-0.9, 1, 6) * np.sqrt(q1 * q2), 6

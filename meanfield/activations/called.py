@@ -87,9 +87,9 @@ def _question(name: str, tree: Any, fixed: tuple[Any, ...], shared: bool) -> Any
                 change += product(rate(phi, *all_, *fixed), step)
         for leaf, turn in enumerate(turns):
             if not _is_zero(turn):
-                again = name == "leaf_rate" and fixed[2] == leaf
+                again = name == "parameter_rate" and fixed[2] == leaf
                 what = (*fixed[:3], fixed[3] + 1) if again else (name, fixed, leaf, 1)
-                change += product(called("leaf_rate", phi, tuple(all_), what), turn)
+                change += product(called("parameter_rate", phi, tuple(all_), what), turn)
         return value, change
 
     question.defjvp(derivative, symbolic_zeros=True)
@@ -162,12 +162,12 @@ def _rate(name: str, place: int, shared: bool) -> Callable[..., Array]:
         return (_by_q1, _by_q2, None, _by_s, _by_t)[place]  # pyright: ignore[reportReturnType]
     if name in ("pair_rate", "unequal_rate") and place == (1 if name == "pair_rate" else 2):
         return _by_price_and_q
-    if name == "leaf_rate":
-        return functools.partial(_by_leaf, place)
+    if name == "parameter_rate":
+        return functools.partial(_by_parameter, place)
     return functools.partial(_by_any, name, place, shared)
 
 
-def _by_leaf(place: int, phi: Any, *arguments: Any) -> Array:
+def _by_parameter(place: int, phi: Any, *arguments: Any) -> Array:
     """Return the derivative by a number of one by a parameter: that of the former by the latter."""
     *numbers, name, fixed, leaf, order = arguments
     leaves, tree = jax.tree.flatten(phi)

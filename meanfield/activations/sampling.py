@@ -17,7 +17,7 @@ from meanfield._struct import OnHost, pick
 from meanfield.activations.base import Activation, Pointwise
 from meanfield.activations.base import derivative as along
 from meanfield.activations.numpy_rules import by_numpy
-from meanfield.chebyshev import derivative, log_derivative
+from meanfield.chebyshev import derivative
 from meanfield.sampled import Sampled
 
 # Points that φ is evaluated at by one call.
@@ -296,16 +296,15 @@ class Numeric(OnHost):
         *given, name, fixed, place = numbers
         rows = np.broadcast_arrays(*(np.asarray(x, dtype=float) for x in given))
 
-        def at(chosen: np.ndarray, factors: np.ndarray) -> np.ndarray:
-            moved = [np.repeat(row[chosen], factors.size) for row in rows]
-            moved[place] = (rows[place][chosen, None] * factors).ravel()
-            phi = self.pick(np.repeat(chosen, factors.size))
-            found = getattr(phi, name)(*moved, *fixed)
-            return found.reshape(-1, factors.size)
+        def at(chosen: np.ndarray, logs: np.ndarray) -> np.ndarray:
+            moved = [np.repeat(row[chosen], logs.shape[1]) for row in rows]
+            moved[place] = moved[place] * np.exp(logs.ravel())
+            phi = self.pick(np.repeat(chosen, logs.shape[1]))
+            return getattr(phi, name)(*moved, *fixed).reshape(logs.shape)
 
-        return log_derivative(at, rows[0].size)
+        return derivative(at, lambda _, logs: np.ones(logs.shape, bool), np.zeros(rows[0].size))
 
-    def leaf_rate(self, *numbers: Any) -> np.ndarray:
+    def parameter_rate(self, *numbers: Any) -> np.ndarray:
         """Return the derivative of a statistic by a parameter of φ.
 
         The last four arguments are the statistic's name, what is fixed of it, which parameter, and
