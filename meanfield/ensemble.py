@@ -39,7 +39,6 @@ References
 """
 
 import dataclasses
-import functools
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -49,16 +48,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from meanfield import random_networks as random
 from meanfield._elementwise import CORRELATION, POSITIVE
 from meanfield._struct import require_number
 from meanfield.errors import MeanFieldError, Status, require, unknown_name
 from meanfield.fixedpoint import steady_state
-from meanfield.layers import Covariance, Dense, Ensemble, Layer, Repeat, Serial
+from meanfield.layers import Covariance, Dense, Layer, Repeat, Serial
 from meanfield.memory import parse_memory
 from meanfield.typing import Array
 
 Report = Callable[[int, int], None]
-Keys = Array
 Name = TypeVar("Name", str, int)
 
 # A batch holds at most this part of the networks, so that progress is seen.
@@ -367,28 +366,28 @@ def _batch(
     spectra: tuple[int, ...],
 ) -> tuple[dict[str, np.ndarray], dict[int, np.ndarray]]:
     """Return the samples and the singular values of the networks with these numbers."""
-    keys = _network_keys(seed, numbers)
-    h = _first(keys, inputs, widths[0])
-    signals, moments, singular_values, passed = [_overlaps(h)], [], {}, []
+    keys = random.network_keys(seed, numbers)
+    h = random.first(keys, inputs, widths[0])
+    signals, moments, singular_values, passed = [random.overlaps(h)], [], {}, []
     jacobian = jnp.broadcast_to(jnp.eye(widths[0]), (len(numbers), widths[0], widths[0]))
     if jacobians:
-        moments.append(_moments(jacobian))
+        moments.append(random.moments(jacobian))
     for number, layer in enumerate(layers, 1):
-        weights, slopes, h = _forward(layer, keys, number, h, widths[number])
+        weights, slopes, h = random.forward(layer, keys, number, h, widths[number])
         passed.append((weights, slopes))
-        signals.append(_overlaps(h))
+        signals.append(random.overlaps(h))
         if jacobians:
-            jacobian = _extend(jacobian, weights, slopes)
-            moments.append(_moments(jacobian))
+            jacobian = random.extend(jacobian, weights, slopes)
+            moments.append(random.moments(jacobian))
         if number in spectra:
-            singular_values[number] = np.asarray(_singular_values(jacobian))
+            singular_values[number] = np.asarray(random.singular_values(jacobian))
     if 0 in spectra:
         singular_values[0] = np.ones((len(numbers), widths[0]))
-    delta = _readout(keys, len(widths), widths[-1])
-    gradients = [_squares(delta)]
+    delta = random.readout(keys, len(widths), widths[-1])
+    gradients = [random.squares(delta)]
     for weights, slopes in reversed(passed):
-        delta = _backward(delta, weights, slopes)
-        gradients.append(_squares(delta))
+        delta = random.backward(delta, weights, slopes)
+        gradients.append(random.squares(delta))
     q1, q2, c = _by_layer(signals)
     samples = {"q1": q1, "q2": q2, "c": c, "gradient": np.stack(gradients[::-1], axis=1)}
     if jacobians:
@@ -398,128 +397,3 @@ def _batch(
 
 def _by_layer(quantities: list[tuple[Array, ...]]) -> list[np.ndarray]:
     return [np.stack(values, axis=1) for values in zip(*quantities, strict=True)]
-
-
-@jax.jit
-def _network_keys(seed: Array, numbers: Array) -> Keys:
-    # The generator is named: results must not depend on JAX's settings.
-    key = jax.random.key(seed, impl="threefry2x32")
-    return jax.vmap(jax.random.fold_in, (None, 0))(key, numbers)
-
-
-@functools.partial(jax.jit, static_argnums=2)
-def _first(keys: Keys, inputs: Covariance, width: int) -> Array:
-    """Return pairs of inputs, of shape (networks, 2, width)."""
-
-    def one(key: Keys) -> Array:
-        along, across = jax.random.normal(jax.random.fold_in(key, 0), (2, width))
-        along = along / jnp.linalg.norm(along)
-        across = across - along * (along @ across)
-        length = jnp.linalg.norm(across)
-        across = across / jnp.where(length > 0, length, 1.0)
-        epsilon = jnp.asarray(inputs.epsilon)
-        second = (1 - epsilon) * along + jnp.sqrt(epsilon * (2 - epsilon)) * across
-        scales = jnp.sqrt(width * jnp.stack([inputs.q1, inputs.q2]))
-        return scales[:, None] * jnp.stack([along, second])
-
-    return jax.vmap(one)(keys)
-
-
-def _forward(
-    layer: Dense, keys: Keys, number: int, h: Array, width: int
-) -> tuple[Array, Array, Array]:
-    """Return the weights of a layer, the diagonal of the first input's D, and what follows h."""
-    # What is drawn and turned does not know φ: one kernel serves all.
-    normal, biases, uniform = _drawn(keys, number, width, h.shape[2])
-    weights = _weights(normal, layer.sigma_w, layer.ensemble)
-    return weights, *_passed(layer, weights, biases, uniform, h)
-
-
-@functools.partial(jax.jit, static_argnums=(2, 3))
-def _drawn(keys: Keys, number: int, rows: int, columns: int) -> tuple[Array, Array, Array]:
-    """Return standard normal numbers for weights and biases, and uniform ones for masks."""
-
-    def one(key: Keys) -> tuple[Array, Array, Array]:
-        for_weights, for_biases, for_masks = jax.random.split(jax.random.fold_in(key, number), 3)
-        return (
-            jax.random.normal(for_weights, (rows, columns)),
-            jax.random.normal(for_biases, (rows,)),
-            jax.random.uniform(for_masks, (2, columns)),
-        )
-
-    return jax.vmap(one)(keys)
-
-
-@functools.partial(jax.jit, static_argnums=2)
-def _weights(normal: Array, sigma_w: Array, ensemble: Ensemble) -> Array:
-    networks, rows, columns = normal.shape
-    if ensemble == "gaussian":
-        return sigma_w / math.sqrt(columns) * normal
-    if rows > columns:
-        return sigma_w * math.sqrt(rows / columns) * _frame(normal)
-    return sigma_w * jnp.swapaxes(_frame(normal.reshape(networks, columns, rows)), 1, 2)
-
-
-@jax.jit
-def _passed(
-    layer: Dense, weights: Array, biases: Array, uniform: Array, h: Array
-) -> tuple[Array, Array]:
-    """Return the diagonal of the first input's D, and what follows h."""
-    mask = (uniform < layer.keep) / jnp.asarray(layer.keep)
-    following = (mask * layer.phi(h)) @ jnp.swapaxes(weights, 1, 2)
-    following += layer.sigma_b * biases[:, None]
-    return mask[:, 0] * layer.phi.slope(h[:, 0]), following
-
-
-def _frame(normal: Array) -> Array:
-    """Return matrices with orthonormal columns, uniformly distributed; columns <= rows."""
-    q, r = jnp.linalg.qr(normal)
-    return q * jnp.where(jnp.diagonal(r, axis1=-2, axis2=-1) < 0, -1.0, 1.0)[:, None]
-
-
-@jax.jit
-def _overlaps(h: Array) -> tuple[Array, Array, Array]:
-    """Return q1, q2 and c of pairs of pre-activations."""
-    q1, q2 = jnp.moveaxis(jnp.mean(h**2, axis=2), 1, 0)
-    return q1, q2, jnp.mean(h[:, 0] * h[:, 1], axis=1) / (jnp.sqrt(q1) * jnp.sqrt(q2))
-
-
-@jax.jit
-def _extend(jacobian: Array, weights: Array, slopes: Array) -> Array:
-    return weights @ (slopes[:, :, None] * jacobian)
-
-
-@jax.jit
-def _moments(jacobian: Array) -> tuple[Array, Array]:
-    _, rows, columns = jacobian.shape
-    adjoint = jnp.swapaxes(jacobian, 1, 2)
-    # JᵀJ and JJᵀ have the same traces; the smaller one is formed.
-    gram = adjoint @ jacobian if columns < rows else jacobian @ adjoint
-    m1 = jnp.sum(jacobian**2, axis=(1, 2)) / rows
-    return m1, jnp.sum(gram**2, axis=(1, 2)) / rows
-
-
-@jax.jit
-def _singular_values(jacobian: Array) -> Array:
-    return jnp.linalg.svd(jacobian, compute_uv=False)
-
-
-@functools.partial(jax.jit, static_argnums=2)
-def _readout(keys: Keys, number: int, width: int) -> Array:
-    """Return random unit vectors; `number` is that of a layer above the last one."""
-
-    def one(key: Keys) -> Array:
-        vector = jax.random.normal(jax.random.fold_in(key, number), (width,))
-        return vector / jnp.linalg.norm(vector)
-
-    return jax.vmap(one)(keys)
-
-
-@jax.jit
-def _backward(delta: Array, weights: Array, slopes: Array) -> Array:
-    return slopes * jnp.einsum("nij,ni->nj", weights, delta)
-
-
-@jax.jit
-def _squares(delta: Array) -> Array:
-    return jnp.sum(delta**2, axis=1)

@@ -29,6 +29,7 @@ import numpy as np
 
 from meanfield import line
 from meanfield.panels import LARGEST, LAST, NODES, Panels, gauss, joined, places, sample, transform
+from meanfield.rough import Rough, rough_at
 
 # Reaches that are tried one after another, in standard deviations at least WIDTHS. What has been
 # asked for before does not change the bits of an answer.
@@ -50,37 +51,12 @@ FEW, REMEMBERED = 16, 20_000
 FAR = 38.5
 # r is integrated from 0 up to here.
 NEAR = 0.25
-# Distances from a rough point from which limits are read off, as parts of its place.
-CLOSE, CLOSER = 2.0**-26, 2.0**-36
-# Rough points that are closer than this part of their place are looked at as if they were not.
-APART = 2.0**-12
 # On panels of this part of their place φ has no second derivative, if only values are known.
 BLURRED = 1e-4
-# What moves φ by this part is no rounding.
-VISIBLE = 1e-12
-# A jump of φ below this part of 1 + |φ| is rounding; one that is real does not shrink with the
-# distance.
-JUMP, SLOPE_JUMP, SHRINKS = 1e-10, 1e-9, 0.75
 # φ'^p is not integrable where it grows by this power of the distance.
 DIVERGES = -0.995
 
 Pointwise = Callable[[np.ndarray], np.ndarray]
-
-
-class Rough(NamedTuple):
-    """The points where φ is rough, and what φ does there."""
-
-    at: np.ndarray
-    jump: np.ndarray
-    """By how much φ jumps."""
-    middle: np.ndarray
-    """The mean of φ's limits."""
-    steep: np.ndarray
-    """The mean of the limits of φ'."""
-    bend: np.ndarray
-    """By how much φ' jumps, where its limits exist; else 0."""
-    power: np.ndarray
-    """φ' grows like this power of the distance."""
 
 
 class _Nodes(NamedTuple):
@@ -196,36 +172,7 @@ class Sampled:
     @functools.cached_property
     def rough(self) -> Rough:
         """What φ does at its rough points."""
-        at = self.upto(REACHES[0]).rough
-        reach = np.where(at == 0, 1.0, np.abs(at))
-        gaps = np.diff(np.concatenate([[-np.inf], at, [np.inf]]))
-        # Next to its neighbours, but not closer than places are told apart.
-        reach = np.maximum(np.minimum(gaps[:-1], gaps[1:]).clip(max=reach), APART * np.abs(at))
-
-        def limits(part: float) -> tuple[np.ndarray, np.ndarray]:
-            x = at + np.array([[-3.0], [-2.0], [-1.0], [1.0], [2.0], [3.0]]) * part * reach
-            with np.errstate(all="ignore"):
-                phi, slope = (v.reshape(x.shape) for v in self.values(x.ravel()))
-            weights = np.array([[1, -3, 3, 0, 0, 0], [0, 0, 0, 3, -3, 1]])
-            return weights @ phi, weights @ slope
-
-        (phi, slope), (phi_closer, slope_closer) = limits(CLOSE), limits(CLOSER)
-        with np.errstate(all="ignore"):
-            step = np.log2(CLOSER / CLOSE)
-            power = np.log2(np.abs(slope_closer) / np.abs(slope)) / step
-            # A slope that would not move φ visibly over the distance is rounding.
-            seen = np.abs(slope_closer) * CLOSER * reach > VISIBLE * (1 + np.abs(phi_closer))
-            power = np.where(np.isfinite(power) & seen, power, 0.0).min(axis=0, initial=0.0)
-            power = np.where(power < -1e-3, power, 0.0)
-
-        def real(far: np.ndarray, near: np.ndarray, rounding: float) -> np.ndarray:
-            jump, before = near[1] - near[0], far[1] - far[0]
-            seen = np.abs(jump) > rounding * (1 + np.abs(near).min(axis=0))
-            return np.where(seen & (np.abs(jump) > SHRINKS * np.abs(before)), jump, 0.0)
-
-        jump = real(phi, phi_closer, JUMP)
-        bend = np.where(power < 0, 0.0, real(slope, slope_closer, SLOPE_JUMP))
-        return Rough(at, jump, phi_closer.mean(axis=0), slope_closer.mean(axis=0), bend, power)
+        return rough_at(self.upto(REACHES[0]).rough, self.values)
 
     # One Gaussian
 

@@ -11,16 +11,9 @@ from typing import NamedTuple
 import numpy as np
 
 from meanfield.adaptive import FIRST, Cells
-from meanfield.free_product import (
-    Known,
-    Solution,
-    Stack,
-    edge_of_stack,
-    find_gaps,
-    smooth_bands,
-    solve,
-)
+from meanfield.free_product import Known, Solution, Stack, solve
 from meanfield.slope_law import FLAT, ORDER
+from meanfield.spectral_gaps import edge_of_stack, find_gaps, smooth_bands
 
 # The mass below the lowest grid point, that of an atom at 0 aside, is at most this; how often a
 # bracket of that point is narrowed, and by how many points.

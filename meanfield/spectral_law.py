@@ -16,20 +16,12 @@ from meanfield._struct import Hosted
 from meanfield.activations.piecewise import Linear
 from meanfield.activations.sampling import sampled
 from meanfield.errors import MeanFieldError, Status
-from meanfield.free_product import (
-    ALL,
-    Factor,
-    Known,
-    Stack,
-    along_negative_axis,
-    edge_of_stack,
-    solve,
-    support_of,
-)
+from meanfield.free_product import ALL, Factor, Known, Stack, along_negative_axis, solve
 from meanfield.layers import Dense, Layer, Repeat, Serial
 from meanfield.rootfind import close_brackets
 from meanfield.series import moments_of_product
 from meanfield.slope_law import ORDER, SlopeLaw, slope_law
+from meanfield.spectral_gaps import edge_of_stack, support_of
 from meanfield.spectral_grid import Atoms, atoms_of, ends_of, on_grid, outline_of, snapped
 from meanfield.table import Tabulated
 

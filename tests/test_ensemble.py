@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import meanfield as mf
-from meanfield import ensemble
+from meanfield import ensemble, random_networks
 from meanfield.ensemble import compare_with_theory, parse_memory, simulate
 
 TANH, RELU, LINEAR = (mf.activation(name) for name in ("tanh", "relu", "linear"))
@@ -114,19 +114,19 @@ def test_stacks_are_flattened():
 def test_the_jacobian_and_the_gradient_are_those_of_the_network(weights, keep):
     layer, widths = mf.Dense(TANH, 1.5, 0.3, weights, keep), (4, 6, 3)
     found = simulate(layer, widths, 1.0, networks=2, seed=3)
-    keys = ensemble._network_keys(3, np.arange(2))
-    start = ensemble._first(keys, found.inputs, widths[0])
+    keys = random_networks.network_keys(3, np.arange(2))
+    start = random_networks.first(keys, found.inputs, widths[0])
 
     def network(x):
         h = start.at[:, 0].set(x)
         for number, width in enumerate(widths[1:], 1):
-            _, _, h = ensemble._forward(layer, keys, number, h, width)
+            _, _, h = random_networks.forward(layer, keys, number, h, width)
         return h[:, 0]
 
     outputs, pull = jax.vjp(network, start[:, 0])
     jacobian = jax.jacobian(network)(start[:, 0])
     np.testing.assert_allclose(jnp.mean(outputs**2, axis=1), found.samples["q1"][:, -1])
-    delta = ensemble._readout(keys, 3, widths[-1])
+    delta = random_networks.readout(keys, 3, widths[-1])
     np.testing.assert_allclose(
         jnp.sum(pull(delta)[0] ** 2, axis=1), found.samples["gradient"][:, 0]
     )
@@ -137,7 +137,7 @@ def test_the_jacobian_and_the_gradient_are_those_of_the_network(weights, keep):
 
 def frames(rows, columns, count):
     normal = jax.random.normal(jax.random.key(0), (count, rows, columns))
-    return normal, np.asarray(ensemble._frame(normal))
+    return normal, np.asarray(random_networks._frame(normal))
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(5, 5), (7, 3)])
