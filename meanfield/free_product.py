@@ -28,11 +28,11 @@ References
 """
 
 import dataclasses
-import functools
 from typing import NamedTuple
 
 import numpy as np
 
+from meanfield._once import once
 from meanfield.line import density as normal_density
 from meanfield.slope_law import CHECK, ROUGH, SlopeLaw, preimages, probability
 from meanfield.slope_transforms import Transforms, log_below, transforms
@@ -73,27 +73,27 @@ class Stack:
 
     factors: tuple[Factor, ...]
 
-    @functools.cached_property
+    @once
     def count(self) -> np.ndarray:
         """Multiplicities n_j, of shape (layers, 1)."""
         return np.array([[factor.count] for factor in self.factors])
 
-    @functools.cached_property
+    @once
     def total(self) -> float:
         """The number of layers."""
         return float(self.count.sum())
 
-    @functools.cached_property
+    @once
     def gaussian(self) -> float:
         """The number of layers with Gaussian weights."""
         return float(sum(factor.count for factor in self.factors if factor.gaussian))
 
-    @functools.cached_property
+    @once
     def powers(self) -> np.ndarray:
         """E X_j^k, k = 1 ... 8, of shape (layers, 8)."""
         return np.stack([factor.law.powers for factor in self.factors])
 
-    @functools.cached_property
+    @once
     def width(self) -> float:
         """The standard deviation of λ (E λ = 1), or 1 if that is more."""
         excess = np.maximum(self.powers[:, 1:2] - 1, 0.0)

@@ -5,7 +5,6 @@ dataset's attributes, the axis labels of figures and the command line's list.
 """
 
 import dataclasses
-import functools
 from collections.abc import Callable
 
 import jax
@@ -13,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from meanfield._elementwise import namespace
+from meanfield._once import once
 from meanfield._struct import OnHost, pick
 from meanfield.activations.base import Activation
 from meanfield.depth import DepthScales, scales
@@ -55,11 +55,11 @@ class Point:
     def phi(self) -> Activation:
         return self.layer.phi
 
-    @functools.cached_property
+    @once
     def correlation(self) -> CorrelationFixedPoint:
         return limit_correlation(self.layer, self.state) if self.limit is None else self.limit
 
-    @functools.cached_property
+    @once
     def depth_scales(self) -> DepthScales:
         return scales(self.state, self.correlation)
 
@@ -77,7 +77,7 @@ class Point:
     def _ordered(self) -> Array:
         return self.state.chi <= 1 + ON_EDGE
 
-    @functools.cached_property
+    @once
     def _deviations(self) -> Array:
         """|R(ρ) - ρ| at ρ = cos θ for even angles from 0 to π, in the chaotic phase."""
         angles = 2 * np.sin(np.linspace(0, np.pi, ANGLES) / 2) ** 2

@@ -28,6 +28,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from meanfield import line
+from meanfield._once import once
 from meanfield.panels import LARGEST, LAST, NODES, Panels, gauss, joined, places, sample, transform
 from meanfield.rough import Rough, rough_at
 
@@ -158,7 +159,7 @@ class Sampled:
         self.upto(REACHES[0])
         return self._rings[0]
 
-    @functools.cached_property
+    @once
     def edges(self) -> np.ndarray:
         """Edges of as few panels as resolve φ; how far these reach does not move those inside."""
         self.upto(REACHES[0])
@@ -169,14 +170,14 @@ class Sampled:
             self._edges[ring] = joined(self.values, self._rings[ring], self.slopes)
         return self._edges[ring]
 
-    @functools.cached_property
+    @once
     def rough(self) -> Rough:
         """What φ does at its rough points."""
         return rough_at(self.upto(REACHES[0]).rough, self.values)
 
     # One Gaussian
 
-    @functools.cached_property
+    @once
     def _nodes(self) -> _Nodes:
         found = self.upto(REACHES[0])
         reach = min(-found.edges[0], found.edges[-1])
@@ -509,7 +510,7 @@ class Sampled:
             growth = np.where(near, close, far)
             return deficit / mean, (growth - deficit / mean * turn) / mean
 
-    @functools.cached_property
+    @once
     def limits(self) -> np.ndarray:
         """φ and its first three derivatives at 0, from above and from below: shape (4, 2)."""
         sides = np.array([1.0, -1.0])
@@ -527,7 +528,7 @@ class Sampled:
 
     # What remains of φ beyond its limits at 0
 
-    @functools.cached_property
+    @once
     def _at_zero(self) -> np.ndarray:
         """The limits of φ at 0 from either side."""
         at = self.rough.at == 0
@@ -540,7 +541,7 @@ class Sampled:
         """The mean of φ's limits at 0."""
         return float(self._at_zero.mean())
 
-    @functools.cached_property
+    @once
     def _curvatures(self) -> np.ndarray:
         t = self._nodes.t
         return self.curvature_at(np.concatenate([t, -t]).ravel()).reshape(2, *t.shape)
@@ -552,7 +553,7 @@ class Sampled:
         values = curvatures ** int(name.removeprefix("curve"))
         return Column(values, np.abs(values))
 
-    @functools.cached_property
+    @once
     def _remainders(self) -> tuple[np.ndarray, np.ndarray]:
         """Return r and r' at the nodes, integrated from 0 as far as φ is smooth."""
         nodes, side = self._nodes, np.array([1.0, -1.0])[:, None, None]

@@ -33,6 +33,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from meanfield._once import once
 from meanfield.panels import NODES, places, transform
 from meanfield.rootfind import sign_changes
 from meanfield.sampled import Sampled
@@ -158,7 +159,7 @@ class SlopeLaw:
         best = 1 + self.masses[1:].argmax()
         return float(self.places[best]), float(self.masses[best])
 
-    @functools.cached_property
+    @once
     def ranges(self) -> np.ndarray:
         """The intervals of log X that make up the support, ascending; shape (parts, 2)."""
         atoms = np.log(self.places[1:])
@@ -171,12 +172,12 @@ class SlopeLaw:
         low, high = self.ranges.T
         return float(low.min(initial=np.inf)), float(high.max(initial=-np.inf))
 
-    @functools.cached_property
+    @once
     def ends(self) -> tuple[np.ndarray, np.ndarray]:
         """Where pieces begin and end on the line."""
         return self.z.min(axis=1), self.z.max(axis=1)
 
-    @functools.cached_property
+    @once
     def steepness(self) -> tuple[np.ndarray, np.ndarray]:
         """|d log X/dz| and |d² log X/dz²| at the points on the pieces."""
         x = math.sqrt(self.q) * self.z
@@ -191,7 +192,7 @@ class SlopeLaw:
         first = self.one.curvature_at(x) / self.one.values(x)[1]
         return np.abs(2 * math.sqrt(self.q) * first).reshape(z.shape)
 
-    @functools.cached_property
+    @once
     def powers(self) -> np.ndarray:
         """E X^k, k = 1 ... 8."""
         orders = np.arange(1, ORDER + 1)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from meanfield._once import once
 from meanfield._struct import Hosted
 from meanfield.activations.piecewise import Linear
 from meanfield.activations.sampling import sampled
@@ -218,7 +219,7 @@ class SpectralLaw:
     above: np.ndarray
     """P(> λ) there."""
 
-    @functools.cached_property
+    @once
     def _same(self) -> float:
         """What rounding does to a logarithm of λ."""
         return SAME * max(1.0, abs(self.log_mean))

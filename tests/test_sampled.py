@@ -5,6 +5,8 @@ elementary; none knows of panels.
 """
 
 import itertools
+import threading
+import time
 
 import jax
 import jax.numpy as jnp
@@ -332,3 +334,28 @@ def test_nothing_is_zero_because_it_is_so_where_it_is_known():
     )
     assert np.isnan(wild.second_moment(1.0))
     assert np.isnan(wild.slope_moment(1.0, 2)) or np.isinf(wild.slope_moment(1.0, 2))
+
+
+def test_threads_do_not_wait_for_each_other_for_ever():
+    """One has the samples in hand and asks for their rough points, as another one does already."""
+    phi = mf.activation("hard_swish")
+    values, curvature, exact = pointwise(phi)
+    shared, asked, found = Sampled(values, curvature, phi.known(), exact), threading.Event(), []
+
+    def other():
+        asked.set()
+        found.append(shared.rough)
+
+    def one():
+        with shared._lock:
+            threading.Thread(target=other, daemon=True).start()
+            asked.wait()
+            # It gets as far as it can.
+            time.sleep(0.05)
+            found.append(shared.rough)
+
+    thread = threading.Thread(target=one, daemon=True)
+    thread.start()
+    thread.join(timeout=60)
+    assert not thread.is_alive()
+    assert found[0].at.tolist() == [-3.0, 3.0]

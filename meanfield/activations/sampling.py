@@ -13,6 +13,7 @@ import numpy as np
 
 from meanfield import panels, plane, unequal
 from meanfield._elementwise import answered, either
+from meanfield._once import once
 from meanfield._struct import OnHost, pick
 from meanfield.activations.base import Activation, Pointwise
 from meanfield.activations.base import derivative as along
@@ -46,7 +47,7 @@ class _ByBlocks:
     def __init__(self, function: Any, phi: Activation):
         self.function, self.phi = function, phi
 
-    @functools.cached_property
+    @once
     def kernel(self) -> Callable[[np.ndarray], Any]:
         """The function by NumPy; compiled where it has operations that NumPy has not."""
         function = functools.partial(self.function, self.phi)
