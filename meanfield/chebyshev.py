@@ -55,7 +55,7 @@ def transform(terms: int = TERMS) -> np.ndarray:
 
 def interpolation(x: np.ndarray) -> np.ndarray:
     """Return the matrix from values at the roots to those of the series at x in [-1, 1]."""
-    return np.cos(np.arange(TERMS) * np.arccos(np.clip(x, -1, 1))[..., None]) @ transform()
+    return np.polynomial.chebyshev.chebvander(np.clip(x, -1, 1), TERMS - 1) @ transform()
 
 
 def locate(edges: Array, x: Array) -> tuple[Array, Array]:

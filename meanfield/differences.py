@@ -200,12 +200,15 @@ def _read(
         chebyshev.nodes(grids[1]).ravel()
     )
     values *= np.exp(np.minimum(still**2 / 2 / both, STEEPEST))
-    cells = values.reshape(grids[0].size - 1, chebyshev.TERMS, grids[1].size - 1, chebyshev.TERMS)
-    found = np.empty_like(a)
-    for k, pair in enumerate(zip(a, b, strict=True)):
-        (i, along), (j, across) = map(_within, grids, pair)
-        found[k] = np.einsum("pi,pij,pj->p", along, cells[i, :, j], across, optimize=True)
-    return found * np.exp(-np.minimum(still**2 / 2 / (a + b), STEEPEST))
+    series = chebyshev.transform()
+    shape = grids[0].size - 1, series.shape[0], grids[1].size - 1, series.shape[0]
+    cells = np.einsum("ki,ricj,lj->rckl", series, values.reshape(shape), series, optimize=True)
+    found = np.empty(a.size)
+    (i, along), (j, across) = map(_within, grids, (a.ravel(), b.ravel()))
+    for own in _alike(i * shape[2] + j):
+        inner = along[own] @ cells[i[own[0]], j[own[0]]]
+        found[own] = np.einsum("pl,pl->p", inner, across[own])
+    return found.reshape(a.shape) * np.exp(-np.minimum(still**2 / 2 / (a + b), STEEPEST))
 
 
 def _nodes(octaves: np.ndarray) -> np.ndarray:
@@ -213,10 +216,17 @@ def _nodes(octaves: np.ndarray) -> np.ndarray:
 
 
 def _within(edges: np.ndarray, variance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the cells that hold variances, and the weights of the nodes there."""
+    """Return the cells that hold variances, and Chebyshev's polynomials there."""
     x = np.log(variance)
     cell = np.clip(np.searchsorted(edges, x, side="right") - 1, 0, edges.size - 2)
-    return cell, chebyshev.interpolation((2 * x - edges[cell] - edges[cell + 1]) / CELL)
+    local = np.clip((2 * x - edges[cell] - edges[cell + 1]) / CELL, -1, 1)
+    return cell, np.polynomial.chebyshev.chebvander(local, chebyshev.TERMS - 1)
+
+
+def _alike(kinds: np.ndarray) -> list[np.ndarray]:
+    """Return the places of each kind."""
+    order = np.argsort(kinds, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(kinds[order])) + 1) if kinds.size else []
 
 
 def _local(octaves: np.ndarray, place: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -236,10 +246,7 @@ def _gathered(
     moments: np.ndarray, row: np.ndarray, column: np.ndarray, left: np.ndarray, right: np.ndarray
 ) -> None:
     """Add products of vectors, one on the left and one on the right, to the moments of cells."""
-    cell = row * moments.shape[1] + column
-    order = np.argsort(cell, kind="stable")
-    starts = np.flatnonzero(np.diff(cell[order], prepend=-1))
-    for part in np.split(order, starts[1:]):
+    for part in _alike(row * moments.shape[1] + column):
         moments[row[part[0]], column[part[0]]] += left[part].T @ right[part]
 
 

@@ -34,6 +34,8 @@ WINDOW, INWARD = 35, 28
 ROUNDING = 1e-15
 # So many of the last moments tell the next ones.
 LAST = 3
+# The octaves on which they count, from that of a standard deviation on.
+SEEN = np.arange(-5, 7)
 # Variances in hand at a time.
 AT_ONCE = 256
 
@@ -207,11 +209,13 @@ def doubt(moments: np.ndarray, q: np.ndarray) -> np.ndarray:
     the coefficients from 2 NODES on for. Beside all of E f this counts where f is 0 wherever the
     density is large.
     """
-    sizes = np.abs(moments[1:])
+    sizes = np.pad(np.abs(moments), ((0, len(SEEN)), (0, 0)))
     last, largest = sizes[:, -LAST:].max(axis=1), sizes.max(axis=1)
-    low = octaves(len(moments))[1:-1]
+    first = np.floor(np.log2(q) / 2).astype(int) - LEAST
+    places = np.clip(first, 1 - SEEN[0], len(moments))[:, None] + SEEN
+    low = octaves(len(sizes))[places]
     a = 0.75 * low**2 / q[:, None]
-    lost = last * _bessel(NODES, a) + largest * _bessel(2 * NODES, a)
+    lost = last[places] * _bessel(NODES, a) + largest[places] * _bessel(2 * NODES, a)
     return (lost * density(low, q[:, None])).sum(axis=1)
 
 

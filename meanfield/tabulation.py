@@ -13,13 +13,13 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
-from meanfield._elementwise import PIECE, elementwise
+from meanfield._elementwise import PIECE
 from meanfield.activations.base import Activation, require_single
 from meanfield.activations.sampling import sampled
 from meanfield.chebyshev import TAIL, TERMS, nodes, transform
 from meanfield.pair_table import no_pairs, tabulated_pairs
+from meanfield.sampled import Sampled
 from meanfield.table import WIDE, Table, Tabulated
-from meanfield.typing import Array, ScalarLike
 
 Part = Literal["moments", "edge", "means", "acute", "obtuse"]
 PARTS: tuple[Part, ...] = ("moments", "edge", "means", "acute", "obtuse")
@@ -158,24 +158,17 @@ LINES = {
 }
 
 
-@elementwise(host=True)
-def _moments(phi: Activation, q: ScalarLike) -> tuple[Array, ...]:
-    return (
+def _moments(phi: Sampled, q: np.ndarray) -> list[np.ndarray]:
+    return [
         phi.second_moment(q),
         phi.variance_slope(q),
         phi.slope_moment(q, 2),
         phi.slope_moment(q, 4),
-    )
+    ]
 
 
-@elementwise(host=True)
-def _edge(phi: Activation, q: ScalarLike) -> Array:
-    return phi.edge_deficit(q) / (q * phi.slope_moment(q, 2))
-
-
-@elementwise(host=True)
-def _means(phi: Activation, q: ScalarLike) -> tuple[Array, ...]:
-    return phi.mean(q), phi.even_moment(q), phi.second_moment(q)
+def _means(phi: Sampled, q: np.ndarray) -> list[np.ndarray]:
+    return [phi.mean(q), phi.even_moment(q), phi.second_moment(q)]
 
 
 def group_of(q: np.ndarray) -> np.ndarray:
@@ -196,8 +189,8 @@ def _group(
     """Return the coefficients of moments or means in one group of cells, and their error."""
     q = _nodes(group)
     function = {"moments": _moments, "means": _means}[kind]
-    found = function(jax.tree.unflatten(tree, leaves), q.ravel())
-    parts = [np.asarray(part).reshape(q.shape) for part in found]
+    found = function(sampled(jax.tree.unflatten(tree, leaves)), q.ravel())
+    parts = [part.reshape(q.shape) for part in found]
     if kind == "moments":
         sizes = [np.abs(part) for part in parts]
         sizes[1] = np.maximum(sizes[1], sizes[0] / q)
@@ -231,8 +224,9 @@ def _edge_group(
     q, rate = _nodes(group), _edge_rate(tree, leaves)
     if rate > FAINT * q.max():
         return np.zeros(q.shape), np.ones(GROUP, bool), 0.0
-    relative = np.asarray(_edge(jax.tree.unflatten(tree, leaves), q.ravel())).reshape(q.shape)
+    phi, at = sampled(jax.tree.unflatten(tree, leaves)), q.ravel()
     with np.errstate(over="ignore", invalid="ignore"):
+        relative = (phi.edge_deficit(at) / (at * phi.slope_moment(at, 2))).reshape(q.shape)
         values = relative * np.exp(rate / q)
     faint = np.asarray(np.abs(relative) <= NOTHING)
     none, some = faint.all(axis=1, keepdims=True), faint.any(axis=1, keepdims=True)
