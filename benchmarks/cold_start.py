@@ -2,8 +2,9 @@
 
 Run `python benchmarks/cold_start.py`. Each activation has a process of its own that keeps nothing
 on the disk: it imports JAX, then the package, and asks for everything of one network. What is asked
-a second time, with other σ's, is in the last column. Pairs of runs differ by the machine's other
-work; ratios of one run do not.
+a second time, with other σ's, is in the last column. Then the wall time of whole commands, from the
+shell and back, the best of three. Pairs of runs differ by the machine's other work; ratios of one
+run do not.
 """
 
 import itertools
@@ -11,10 +12,13 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 
 import numpy as np
 
+REPEATS = 3
+POINT = ("point", "-a", "gelu", "--sigma-w", "1.5", "--sigma-b", "0.2")
 QUESTIONS = ("import jax", "import meanfield", "q*, V', χ1", "moments", "edge", "c*", "ξ", "rate")
 
 
@@ -77,12 +81,10 @@ def measure(name: str) -> dict[str, float]:
     return {q: spent[q] for q in QUESTIONS} | {"all questions": first, "again": again}
 
 
-def main() -> None:
-    if len(sys.argv) > 1:
-        print(json.dumps(measure(sys.argv[1])))
-        return
+def phases() -> dict[str, dict[str, float]]:
+    """Return, by activation, the CPU seconds of each phase."""
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "JAX_ENABLE_COMPILATION_CACHE": "0"}
-    rows = {}
+    found = {}
     for name in functions():
         done = subprocess.run(
             [sys.executable, __file__, name],
@@ -91,12 +93,57 @@ def main() -> None:
             check=True,
             env=environment,
         )
-        rows[name] = json.loads(done.stdout)
-    labels = list(next(iter(rows.values())))
+        found[name] = json.loads(done.stdout)
+    return found
+
+
+def rows():
+    """Return what everything of one network costs, and what commands do."""
+    # A process that measures imports has not imported what the benchmarks share.
+    from common import Row
+
+    task = "all of one network, a new φ, CPU"
+    for name, spent in phases().items():
+        yield Row(task, f"{name}, first", spent["all questions"])
+        yield Row(task, f"{name}, other σ's", spent["again"])
+    yield from commands()
+
+
+def commands():
+    """Return the wall times of whole commands."""
+    from common import Row, elapsed
+
+    def run(*arguments, cache):
+        line = [sys.executable, "-m", "meanfield", *arguments]
+        environment = {**os.environ, "MEANFIELD_CACHE": cache}
+        return elapsed(
+            lambda: subprocess.run(line, env=environment, check=True, capture_output=True)
+        )[1]
+
+    with tempfile.TemporaryDirectory() as cache:
+        runs = {
+            "meanfield --help": lambda: run("--help", cache="off"),
+            "meanfield point, kernels kept": lambda: run(*POINT, cache=cache),
+            "meanfield point, nothing kept": lambda: run(*POINT, cache="off"),
+        }
+        run(*POINT, cache=cache)
+        for route, again in runs.items():
+            yield Row("a first question, wall", route, min(again() for _ in range(REPEATS)))
+
+
+def main() -> None:
+    if len(sys.argv) > 1:
+        print(json.dumps(measure(sys.argv[1])))
+        return
+    found = phases()
+    labels = list(next(iter(found.values())))
     print("| CPU s | " + " | ".join(labels) + " |")
     print("|---" * (len(labels) + 1) + "|")
-    for name, row in rows.items():
+    for name, row in found.items():
         print(f"| {name} | " + " | ".join(f"{row[label]:.3f}" for label in labels) + " |")
+    from common import show
+
+    show(list(commands()))
 
 
 if __name__ == "__main__":
