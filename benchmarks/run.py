@@ -1,8 +1,9 @@
 """Run the benchmarks and put their table into the README.
 
-    python benchmarks/run.py
+    OPENBLAS_NUM_THREADS=1 python benchmarks/run.py
 
-Takes some minutes, best on an idle machine. The rows go between two marks in README.md, and with
+Takes some minutes, best on an idle machine. Threads of BLAS would only wait for one another, and
+their waiting counts as time of the processor. The rows go between two marks in README.md, and with
 the growth of phase diagrams into benchmarks/results.json, from which `benchmarks/draw.py` draws.
 """
 

@@ -73,6 +73,8 @@ def main() -> None:
     """Run the command line; a user's mistake is one line and exit code 2."""
     from meanfield.errors import MeanFieldError
 
+    # NumPy's matrices are small here: its threads would only wait for one another.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     use_compilation_cache()
     warnings.showwarning = _warn
     try:
