@@ -38,7 +38,7 @@ import numpy as np
 
 from meanfield._elementwise import NON_NEGATIVE, POSITIVE, asked, elementwise, namespace
 from meanfield._struct import concrete, elements, flattened, on_host, struct
-from meanfield.activations.base import Activation, require_activation, require_single
+from meanfield.activations.base import Activation, ActivationLike, as_activation, single_activation
 from meanfield.edge_batch import edges
 from meanfield.errors import MeanFieldError, Status, require
 from meanfield.method import Method, completed, size_of, uses_table
@@ -87,13 +87,17 @@ class CriticalPoint:
     status: Array
 
 
-@elementwise(host=True, q=POSITIVE)
-def critical_point(phi: Activation, q: ScalarLike) -> CriticalPoint:
+def critical_point(phi: ActivationLike, q: ScalarLike) -> CriticalPoint:
     """Return the critical network whose fixed-point variance is q > 0.
 
     Arguments broadcast. The status is NO_SOLUTION where (*) asks for a negative bias variance
     or φ jumps, NOT_CONVERGED where an expectation is unresolved. Differentiable.
     """
+    return _critical_point(as_activation(phi), q)
+
+
+@elementwise(host=True, q=POSITIVE)
+def _critical_point(phi: Activation, q: ScalarLike) -> CriticalPoint:
     return _candidate(phi, q)
 
 
@@ -131,7 +135,9 @@ def _excess(t: Array, arguments: tuple[Activation, Array]) -> Array:
     return (phi.edge_deficit(q) / phi.slope_moment(q, 2) - wanted) / q
 
 
-def edge_of_chaos(phi: Activation, sigma_b: ScalarLike, method: Method = "auto") -> CriticalPoint:
+def edge_of_chaos(
+    phi: ActivationLike, sigma_b: ScalarLike, method: Method = "auto"
+) -> CriticalPoint:
     """Return the critical network with biases of standard deviation `sigma_b` >= 0.
 
     Arguments broadcast. Where several exist, it is the one of smallest q; of two within a fifth
@@ -146,7 +152,7 @@ def edge_of_chaos(phi: Activation, sigma_b: ScalarLike, method: Method = "auto")
     "auto", which takes the table for 256 networks and more of one φ, unless they are traced. Both
     agree to 1e-10.
     """
-    require_activation("phi", phi)
+    phi = as_activation(phi)
     numbers = (sigma_b, *jax.tree.leaves(phi))
     size = size_of(*numbers)
 
@@ -264,7 +270,7 @@ def _edge_of_chaos(phi: Activation, sigma_b: ScalarLike) -> CriticalPoint:
     )
 
 
-def edge_branches(phi: Activation, sigma_b: ScalarLike) -> CriticalPoint:
+def edge_branches(phi: ActivationLike, sigma_b: ScalarLike) -> CriticalPoint:
     """Return every critical network with biases of standard deviation `sigma_b` >= 0.
 
     Arguments broadcast; the fields have one axis more than they, in ascending q, as long as the
@@ -274,7 +280,7 @@ def edge_branches(phi: Activation, sigma_b: ScalarLike) -> CriticalPoint:
     are searched; stretches with unresolved expectations are passed over. For activations of
     numbers, not inside `jax.jit`; `edge_of_chaos` is the differentiable one.
     """
-    require_activation("phi", phi)
+    phi = as_activation(phi)
     sigma_b = np.asarray(sigma_b, dtype=float)
     require(NON_NEGATIVE[0](sigma_b), "sigma_b", sigma_b, NON_NEGATIVE[1])
     pairs, shape = elements((phi, sigma_b))
@@ -363,14 +369,14 @@ class EdgeCurve:
     half_stable: CriticalPoint
 
 
-def edge_curve(phi: Activation, q: ScalarLike | None = None) -> EdgeCurve:
+def edge_curve(phi: ActivationLike, q: ScalarLike | None = None) -> EdgeCurve:
     """Return the edge of chaos at the variances `q` > 0, by default 161 from 1e-4 to 1e4.
 
     Marked points are looked for from 1e-8 to 1e8, whatever `q` is. For one activation with
     parameters that are numbers; not for use inside `jax.jit`. Where (*) has no solution, the
     status of that point says so.
     """
-    require_single(phi)
+    phi = single_activation(phi)
     grid = np.geomspace(1e-4, 1e4, 161) if q is None else np.atleast_1d(q)
     if grid.ndim > 1:
         raise MeanFieldError(

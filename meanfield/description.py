@@ -42,9 +42,10 @@ from meanfield.activations import (
     shift,
     torch_gain,
 )
+from meanfield.activations.base import ActivationLike, as_activation
 from meanfield.activations.sampling import sampled
 from meanfield.criticality import edge_branches
-from meanfield.errors import MeanFieldError, Status, require
+from meanfield.errors import Status, require
 from meanfield.line import density
 from meanfield.panels import NODES, gauss, places
 from meanfield.rates import Regime, convergence_rate
@@ -183,7 +184,7 @@ def _plain(value: Any, path: str, infinite: dict[str, str]) -> Any:
     return value
 
 
-def describe(phi: Activation, mean: float = 0.0, variance: float = 1.0) -> Description:
+def describe(phi: ActivationLike, mean: float = 0.0, variance: float = 1.0) -> Description:
     """Return what there is to say about an activation: function, statistics, criticality.
 
     `mean` and `variance` > 0 are those of the inputs whose `response` is asked for. Parameters
@@ -197,10 +198,7 @@ def describe(phi: Activation, mean: float = 0.0, variance: float = 1.0) -> Descr
     >>> describe(activation("relu")).verdict.universality
     'scale-invariant'
     """
-    if not isinstance(phi, Activation):
-        raise MeanFieldError(
-            f"phi = {phi!r} is not legal; it must be an Activation (activation(name) makes one)"
-        )
+    phi = as_activation(phi)
     require(np.isfinite(mean), "mean", mean, "a finite number")
     require(POSITIVE[0](np.asarray(variance)), "variance", variance, POSITIVE[1])
     form = shape(phi)

@@ -52,7 +52,7 @@ from meanfield._elementwise import (
     namespace,
 )
 from meanfield._struct import concrete, require_number, static, struct
-from meanfield.activations.base import Activation, require_activation
+from meanfield.activations.base import Activation, as_activation
 from meanfield.errors import MeanFieldError, require
 from meanfield.price import legal_epsilon
 from meanfield.typing import Array, ScalarLike
@@ -195,7 +195,7 @@ class Dense(Layer):
     keep: ScalarLike = 1.0
 
     def __post_init__(self) -> None:
-        require_activation("phi", self.phi)
+        object.__setattr__(self, "phi", as_activation(self.phi))
         if self.ensemble not in S1:
             raise MeanFieldError(
                 f"ensemble = {self.ensemble!r} is not legal; it must be 'gaussian' or 'orthogonal'"

@@ -27,7 +27,7 @@ from scipy import optimize
 
 from meanfield._struct import on_host
 from meanfield.activations import Activation
-from meanfield.activations.base import require_single
+from meanfield.activations.base import ActivationLike, single_activation
 from meanfield.criticality import CriticalPoint, edge_of_chaos
 from meanfield.errors import MeanFieldError, Status, require, unknown_name
 from meanfield.fixedpoint import SteadyState
@@ -63,7 +63,7 @@ class Design:
 
 
 def design(
-    phi: Activation,
+    phi: ActivationLike,
     sigma_b: float,
     at_most: Mapping[str, float] | None = None,
     at_least: Mapping[str, float] | None = None,
@@ -82,7 +82,7 @@ def design(
 
     Raises `MeanFieldError` for what is not legal.
     """
-    require_single(phi)
+    phi = single_activation(phi)
     require(math.isfinite(sigma_b) and sigma_b > 0, "sigma_b", sigma_b, "a finite number > 0")
     limits = [*_read(at_most, 1.0), *_read(at_least, -1.0)]
     if not limits:

@@ -18,7 +18,7 @@ from jax.typing import ArrayLike
 
 from meanfield._elementwise import NON_NEGATIVE, POSITIVE, elementwise, namespace
 from meanfield._struct import require_number
-from meanfield.activations.base import Activation, require_single
+from meanfield.activations.base import Activation, ActivationLike, single_activation
 from meanfield.batch import EACH, Settled, settle
 from meanfield.criticality import edge_curve
 from meanfield.depth import scale
@@ -48,7 +48,7 @@ VARIABLES = {
 
 
 def phase_diagram(
-    phi: Activation,
+    phi: ActivationLike,
     sigma_w: ArrayLike,
     sigma_b: ArrayLike,
     keep: float = 1.0,
@@ -75,7 +75,7 @@ def phase_diagram(
     depth scales xi_q, xi_c and xi_grad, moment_ratio = E φ'⁴/(E φ'²)² and status. Numbers are NaN
     where the status is not OK. All processors work on it.
     """
-    require_single(phi)
+    phi = single_activation(phi)
     require_number("q0", q0)
     if np.ndim(keep) or np.ndim(q0):
         raise MeanFieldError("keep and q0 must be single numbers here")

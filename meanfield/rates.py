@@ -37,7 +37,7 @@ import numpy as np
 
 from meanfield._elementwise import NON_NEGATIVE, either, elementwise, namespace
 from meanfield._struct import struct
-from meanfield.activations.base import Activation, derivative
+from meanfield.activations.base import Activation, ActivationLike, as_activation, derivative
 from meanfield.criticality import critical_point
 from meanfield.errors import Status
 from meanfield.typing import Array, ScalarLike
@@ -97,14 +97,18 @@ def _rates(phi: Any, q: np.ndarray) -> ConvergenceRate:
     return ConvergenceRate(exponent, constant, crossover, regime, status)  # pyright: ignore[reportArgumentType]
 
 
-@elementwise(host=_rates, q=NON_NEGATIVE)
-def convergence_rate(phi: Activation, q: ScalarLike) -> ConvergenceRate:
+def convergence_rate(phi: ActivationLike, q: ScalarLike) -> ConvergenceRate:
     """Return the law by which correlations converge to 1 on the edge at variance q.
 
     At q = 0 it is the law by which the variance vanishes, for σb = 0 and the critical σw. Arguments
     broadcast. The status is that of `critical_point`; NO_SOLUTION also where nothing converges
     (linear φ; at q = 0, φ that is scale-invariant or lets the variance grow).
     """
+    return _convergence_rate(as_activation(phi), q)
+
+
+@elementwise(host=_rates, q=NON_NEGATIVE)
+def _convergence_rate(phi: Activation, q: ScalarLike) -> ConvergenceRate:
     rate = jax.lax.cond(
         jnp.asarray(q) > 0, lambda: _correlations(phi, jnp.asarray(q)), lambda: _variances(phi)
     )

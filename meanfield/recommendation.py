@@ -39,7 +39,7 @@ from scipy import optimize
 
 from meanfield._struct import on_host
 from meanfield.activations import Activation, LeakyRelu, Relu, activation, centre, mollify
-from meanfield.activations.base import require_single
+from meanfield.activations.base import ActivationLike, single_activation
 from meanfield.assessment import (
     CORRELATION,
     DIGITS,
@@ -108,7 +108,7 @@ class Recommendation:
 
 
 def recommend(
-    phi: Activation,
+    phi: ActivationLike,
     depth: int,
     width: int | None = None,
     sigma_b: float | None = None,
@@ -128,7 +128,7 @@ def recommend(
 
     Raises `MeanFieldError` for what is not legal. Takes seconds: spectra are computed.
     """
-    require_single(phi)
+    phi = single_activation(phi)
     require_count("depth", depth)
     if width is not None:
         require_count("width", width)
@@ -144,12 +144,12 @@ def recommend(
     return Recommendation(best, why, cures, value, stretch)
 
 
-def critical_bias(phi: Activation, depth: int) -> float:
+def critical_bias(phi: ActivationLike, depth: int) -> float:
     """Return σb°(L), that of the largest q whose network is trainable and isometric.
 
     NaN where there is none. A network with a φ(x/a) needs a linear region of a ≥ σb/σb°.
     """
-    require_single(phi)
+    phi = single_activation(phi)
     require_count("depth", depth)
     found = _widest(phi, depth, isometric=True)
     return math.nan if found is None else float(found.sigma_b)

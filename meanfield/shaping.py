@@ -43,7 +43,7 @@ from scipy import optimize
 
 from meanfield import smoothed
 from meanfield.activations import Activation, LeakyRelu, Relu, activation
-from meanfield.activations.base import require_single
+from meanfield.activations.base import ActivationLike, single_activation
 from meanfield.activations.combinators import Affine
 from meanfield.activations.sampling import sampled
 from meanfield.errors import MeanFieldError, Status, require
@@ -83,7 +83,7 @@ class Shaped:
     status: Status
 
 
-def dks(phi: Activation, network: Network, slope: float = 1.5) -> Shaped:
+def dks(phi: ActivationLike, network: Network, slope: float = 1.5) -> Shaped:
     """Return φ in the shape of DKS: decorrelation grows by `slope` > 1 in the whole network.
 
     For a `network` that is not a row of layers, give the function that takes a local map and a
@@ -91,7 +91,7 @@ def dks(phi: Activation, network: Network, slope: float = 1.5) -> Shaped:
     do more than the whole, the largest of these. For a leaky ReLU its slope is chosen, whatever it
     is. The status is NO_SOLUTION where no constants are found. For an activation of numbers.
     """
-    require_single(phi)
+    phi = single_activation(phi)
     require(slope > 1, "slope", slope, "> 1")
     local = _local(network, lambda psi: lambda x: psi * x, 1.0, slope, (1.0, slope))
     if any(float(jump) for jump in phi.jumps()):
@@ -114,7 +114,7 @@ def dks(phi: Activation, network: Network, slope: float = 1.5) -> Shaped:
 
 
 def tat(
-    phi: Activation, network: Network, curvature: float = 0.3, correlation: float = 0.9
+    phi: ActivationLike, network: Network, curvature: float = 0.3, correlation: float = 0.9
 ) -> Shaped:
     """Return φ in the shape of TAT: on the edge of chaos, its map bent by `curvature` > 0 in all.
 
@@ -123,7 +123,7 @@ def tat(
     where no constants are found: where φ' jumps (but for the leaky ReLU), or a network is too
     shallow for its target. For an activation of numbers.
     """
-    require_single(phi)
+    phi = single_activation(phi)
     require(curvature > 0, "curvature", curvature, "> 0")
     require(0 < correlation < 1, "correlation", correlation, "in (0, 1)")
     if isinstance(phi, LeakyRelu | Relu):

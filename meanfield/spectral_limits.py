@@ -46,7 +46,7 @@ import numpy as np
 
 from meanfield._elementwise import POSITIVE
 from meanfield._struct import concrete, require_number, static, struct
-from meanfield.activations.base import Activation, require_single
+from meanfield.activations.base import Activation, ActivationLike, single_activation
 from meanfield.activations.sampling import sampled
 from meanfield.errors import MeanFieldError, require
 from meanfield.layers import S1, Ensemble
@@ -327,14 +327,14 @@ class SpectralClass:
     spread: float
 
 
-def universality_class(phi: Activation, ensemble: Ensemble = "orthogonal") -> SpectralClass:
+def universality_class(phi: ActivationLike, ensemble: Ensemble = "orthogonal") -> SpectralClass:
     """Return the class of limiting spectra of deep networks with activation φ as q -> 0.
 
     It is told from φ' alone, at variances q from 1e20 down to 1e-40: quantities that must vanish
     have to be small at the smallest q at which they are resolved, and to fall on the way there.
     What does not pass is in no class. Parameters must be numbers.
     """
-    require_single(phi)
+    phi = single_activation(phi)
     if ensemble not in S1:
         raise MeanFieldError(
             f"ensemble = {ensemble!r} is not legal; it must be 'gaussian' or 'orthogonal'"

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from meanfield._elementwise import PIECE
-from meanfield.activations.base import Activation, require_single
+from meanfield.activations.base import Activation, ActivationLike, single_activation
 from meanfield.activations.sampling import sampled
 from meanfield.chebyshev import TAIL, TERMS, nodes, transform
 from meanfield.pair_table import no_pairs, tabulated_pairs
@@ -39,7 +39,7 @@ FAINT = 70.0
 FRACTIONS = np.array([0.1, 0.3, 0.7, 0.99])
 
 
-def tabulate(phi: Activation, parts: Iterable[Part] = PARTS) -> Tabulated:
+def tabulate(phi: ActivationLike, parts: Iterable[Part] = PARTS) -> Tabulated:
     """Return an activation whose parameters are numbers with the table of its statistics.
 
     Parameters
@@ -56,7 +56,7 @@ def tabulate(phi: Activation, parts: Iterable[Part] = PARTS) -> Tabulated:
     """
     if isinstance(phi, Tabulated):
         phi = phi.phi
-    require_single(phi)
+    phi = single_activation(phi)
     wanted = frozenset(parts)
     one, width, height = phi.standard()
     groups = range(GROUPS)

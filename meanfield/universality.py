@@ -28,7 +28,7 @@ import numpy as np
 
 from meanfield._elementwise import elementwise
 from meanfield._struct import on_host
-from meanfield.activations.base import Activation, require_single
+from meanfield.activations.base import Activation, ActivationLike, single_activation
 from meanfield.criticality import (
     CURVE_GRID,
     STEADY,
@@ -68,12 +68,12 @@ class Verdict:
     stable: bool | None
 
 
-def classify(phi: Activation) -> Verdict:
+def classify(phi: ActivationLike) -> Verdict:
     """Return the universality class of an activation, and what its edge of chaos is like.
 
     Parameters must be numbers. The edge is searched for variances from 1e-8 to 1e8.
     """
-    require_single(phi)
+    phi = single_activation(phi)
     smooth = not any(float(jump) for jump in (*phi.jumps(), *phi.slope_jumps()))
     points = on_host(critical_point(phi, np.exp(CURVE_GRID)))
     exists = np.asarray(points.status) == Status.OK

@@ -272,6 +272,10 @@ class Activation(Hosted):
         return self + -other
 
 
+# What stands for an activation wherever one is wanted.
+ActivationLike = Activation | type[Activation] | str | Callable[[Any], Any]
+
+
 def pointwise(phi: Activation) -> Pointwise:
     """Return an activation of numbers as it is evaluated without being traced."""
     from meanfield.activations.sampling import pointwise as found
@@ -279,24 +283,36 @@ def pointwise(phi: Activation) -> Pointwise:
     return found(phi)
 
 
-def require_activation(name: str, phi: Any) -> None:
-    """Raise `MeanFieldError` unless phi is an activation."""
-    if not isinstance(phi, Activation):
-        raise MeanFieldError(
-            f"{name} = {phi!r} is not legal; it must be an Activation: "
-            "activation(name) or from_callable(function)"
-        )
+def as_activation(phi: ActivationLike, name: str = "phi") -> Activation:
+    """Return an activation: what is one, is named, or can be evaluated.
+
+    Raises `MeanFieldError` for what is not an `Activation`, its class, a name, FILE.py:NAME,
+    torch:NAME, a callable of JAX, NumPy or PyTorch, or a module of `torch.nn`.
+    """
+    if isinstance(phi, Activation | OnHost):
+        return phi  # pyright: ignore[reportReturnType]
+    if isinstance(phi, str) or callable(phi):
+        from meanfield.activations.named import made
+
+        return made(phi)
+    raise MeanFieldError(
+        f"{name} = {phi!r} is not legal; it must be an Activation, the name of one, or a callable"
+    )
 
 
-def require_single(phi: Activation) -> None:
-    """Raise `MeanFieldError` unless phi is one activation: its parameters are single numbers."""
-    require_activation("phi", phi)
+def single_activation(phi: ActivationLike) -> Activation:
+    """Return one activation, as `as_activation` does.
+
+    Raises `MeanFieldError` where a parameter is not a single number.
+    """
+    phi = as_activation(phi)
     shapes = {jnp.shape(leaf) for leaf in jax.tree.leaves(phi)} - {()}
     if shapes:
         raise MeanFieldError(
             f"phi with parameters of shape {shapes.pop()} is not legal; its parameters must be "
             "single numbers here"
         )
+    return phi
 
 
 @struct
@@ -309,8 +325,8 @@ class Sum(Activation):
     def __post_init__(self) -> None:
         for weight in self.weights:
             require_number("weight", weight)
-        for term in self.terms:
-            require_activation("term", term)
+        terms = tuple(as_activation(term, "term") for term in self.terms)
+        object.__setattr__(self, "terms", terms)
 
     @property
     def continuous(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]

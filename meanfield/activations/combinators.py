@@ -9,10 +9,11 @@ import numpy as np
 from meanfield._struct import struct
 from meanfield.activations.base import (
     Activation,
+    ActivationLike,
     Pointwise,
     Sum,
+    as_activation,
     parameter,
-    require_activation,
 )
 from meanfield.typing import Array, ScalarLike
 
@@ -28,7 +29,7 @@ class Affine(Activation):
     offset: ScalarLike = parameter(0.0, "a finite number", lambda value: abs(value) < np.inf)
 
     def __post_init__(self) -> None:
-        require_activation("phi", self.phi)
+        object.__setattr__(self, "phi", as_activation(self.phi))
         super().__post_init__()
 
     @property
@@ -83,22 +84,22 @@ class Affine(Activation):
         return tuple(x / self.rate + self.centre for x in points)
 
 
-def scale(phi: Activation, output: ScalarLike = 1.0, input: ScalarLike = 1.0) -> Activation:
+def scale(phi: ActivationLike, output: ScalarLike = 1.0, input: ScalarLike = 1.0) -> Activation:
     """Return x ↦ output·φ(input·x); `input` must not be 0."""
-    return Affine(phi, rate=input, gain=output)
+    return Affine(as_activation(phi), rate=input, gain=output)
 
 
-def shift(phi: Activation, input: ScalarLike = 0.0, output: ScalarLike = 0.0) -> Activation:
+def shift(phi: ActivationLike, input: ScalarLike = 0.0, output: ScalarLike = 0.0) -> Activation:
     """Return x ↦ φ(x - input) + output."""
-    return Affine(phi, centre=input, offset=output)
+    return Affine(as_activation(phi), centre=input, offset=output)
 
 
-def centre(phi: Activation) -> Activation:
+def centre(phi: ActivationLike) -> Activation:
     """Return x ↦ φ(x) - φ(0), which vanishes at 0.
 
     φ(0) must be finite; where φ jumps at 0, it is what φ returns there.
     """
-    require_activation("phi", phi)
+    phi = as_activation(phi)
     return Affine(phi, offset=-phi(jnp.zeros(())))
 
 

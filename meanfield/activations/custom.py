@@ -20,6 +20,7 @@ from jax.core import Tracer
 from meanfield._struct import static, struct
 from meanfield.activations.base import Activation, Pointwise
 from meanfield.activations.numpy_rules import by_numpy
+from meanfield.activations.torch_modules import Module, is_module
 from meanfield.errors import MeanFieldError
 from meanfield.panels import derivative
 from meanfield.typing import Array, ScalarLike
@@ -114,9 +115,9 @@ def from_callable(
 
     Parameters
     ----------
-    function : elementwise, in double precision; written with JAX, NumPy or PyTorch. To be traced
-        itself (in a network under `jax.jit`) it must be written with jax.numpy; its statistics
-        may be traced anyhow.
+    function : elementwise, in double precision; written with JAX, NumPy or PyTorch, or a module of
+        `torch.nn`, which is taken as it is now. To be traced itself (in a network under `jax.jit`)
+        it must be written with jax.numpy; its statistics may be traced anyhow.
     kinks : points where φ is known to be rough. They are found, and need not be given.
     label : a name for messages and tables; by default the function's own.
 
@@ -124,6 +125,8 @@ def from_callable(
     ------
     MeanFieldError : the function is not elementwise, or a kink is not a finite number.
     """
+    if is_module(function):
+        function = Module(function)
     name = label or getattr(function, "__name__", "custom")
     if not callable(function):
         raise MeanFieldError(f"function = {function!r} is not legal; it must be callable")
@@ -189,12 +192,18 @@ def _require_elementwise(function: Callable[[Any], Any], name: str) -> None:
             )
     elementwise = isinstance(value, jax.Array | np.ndarray) and value.shape == PROBE.shape
     elementwise = elementwise and np.issubdtype(value.dtype, np.floating)
-    elementwise = elementwise and all(
-        np.allclose(function(x.reshape(1, 1)), y, rtol=1e-12, atol=1e-300, equal_nan=True)
-        for x, y in zip(PROBE.ravel(), np.asarray(value).ravel(), strict=True)
-    )
-    if not elementwise:
+    if not elementwise or not _acts_alone(function, np.asarray(value)):
         raise MeanFieldError(
             f"{name} is not legal; it must be elementwise: act on each number by itself, and "
             "return floating-point numbers"
         )
+
+
+def _acts_alone(function: Callable[..., Any], value: np.ndarray) -> bool:
+    """Return whether a function says of each number of PROBE alone what it says of all."""
+    try:
+        alone = [function(x.reshape(1, 1)) for x in PROBE.ravel()]
+    except Exception:  # it needs its neighbours
+        return False
+    pairs = zip(alone, value.ravel(), strict=True)
+    return all(np.allclose(x, y, rtol=1e-12, atol=1e-300, equal_nan=True) for x, y in pairs)

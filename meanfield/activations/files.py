@@ -1,4 +1,6 @@
-"""Activations of a user's own Python file, as FILE.py:NAME. The file is executed.
+"""Activations of a user's own Python file, FILE.py:NAME, or of PyTorch, torch:NAME.
+
+The file is executed.
 
 NAME is a function, an `Activation`, or a registered class of these, which takes parameters. What is
 executed is what was read: its SHA-256 says which content an activation is of.
@@ -12,17 +14,20 @@ import types
 from pathlib import Path
 from typing import Any
 
+from meanfield.activations import torch_modules
 from meanfield.activations.base import Activation
 from meanfield.activations.custom import from_callable
+from meanfield.activations.torch_modules import PREFIX
 from meanfield.errors import MeanFieldError
 
 
 @dataclasses.dataclass(frozen=True)
 class InFile:
-    """What is found at FILE.py:NAME: an activation, or a class of them, and the file's SHA-256."""
+    """What is found at FILE.py:NAME or torch:NAME: an activation, or a class of them."""
 
     place: str
-    digest: str
+    version: str
+    """The file's SHA-256, or the version of PyTorch."""
     found: Activation | type[Activation]
     folder: Path = dataclasses.field(compare=False)
     """Where it was looked for."""
@@ -46,12 +51,12 @@ class InFile:
 
 
 def is_file(name: str) -> bool:
-    """Return whether the name of an activation stands for one in a file."""
+    """Return whether an activation is not one of the registered names but lies elsewhere."""
     return ":" in name or name.endswith(".py")
 
 
 def load(place: str, folder: Path | None = None) -> InFile:
-    """Return what is at FILE.py:NAME, FILE looked for from a folder.
+    """Return what is at FILE.py:NAME, FILE looked for from a folder, or at torch:NAME.
 
     Raises
     ------
@@ -61,6 +66,9 @@ def load(place: str, folder: Path | None = None) -> InFile:
     -----
     MeanFieldWarning : the kinks of a function were searched for, and the search is not sure.
     """
+    if place.startswith(PREFIX):
+        function, version = torch_modules.found(place)
+        return InFile(place, f"PyTorch {version}", from_callable(function, label=place), Path())
     file, colon, name = place.rpartition(":")
     if not colon:
         raise MeanFieldError(f"activation {place!r} names no function; it must be {place}:function")
@@ -72,7 +80,8 @@ def load(place: str, folder: Path | None = None) -> InFile:
         content = path.read_bytes()
     except OSError as error:
         raise MeanFieldError(f"{path} cannot be read: {error.strerror}") from error
-    return InFile(place, _digest(content), _found(path.resolve(), name, content), folder)
+    version = f"SHA-256 {_digest(content)}"
+    return InFile(place, version, _found(path.resolve(), name, content), folder)
 
 
 def _digest(content: bytes) -> str:

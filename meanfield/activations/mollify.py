@@ -50,7 +50,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from meanfield._struct import static, struct
-from meanfield.activations.base import Activation, Sum, derivative, merge, positive
+from meanfield.activations.base import (
+    Activation,
+    ActivationLike,
+    Sum,
+    as_activation,
+    derivative,
+    merge,
+    positive,
+)
 from meanfield.activations.combinators import Affine
 from meanfield.activations.mollifiers import KERNELS, Kernel
 from meanfield.activations.piecewise_linear import PiecewiseLinear
@@ -92,8 +100,7 @@ class Mollified(Activation):
     radius: ScalarLike = positive(1.0)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.phi, Activation):
-            raise MeanFieldError(f"phi = {self.phi!r} is not legal; it must be an Activation")
+        object.__setattr__(self, "phi", as_activation(self.phi))
         if not isinstance(self.kernel, str) or self.kernel not in KERNELS:
             names = ", ".join(KERNELS)
             raise MeanFieldError(
@@ -187,7 +194,7 @@ class Mollified(Activation):
         return np.where(crosses, (low + high) / 2, middle)
 
 
-def mollify(phi: Activation, kernel: str = "bump", radius: ScalarLike = 1.0) -> Mollified:
+def mollify(phi: ActivationLike, kernel: str = "bump", radius: ScalarLike = 1.0) -> Mollified:
     """Return φ * K_radius.
 
     Parameters
@@ -212,7 +219,7 @@ def mollify(phi: Activation, kernel: str = "bump", radius: ScalarLike = 1.0) -> 
     >>> float(phi(jnp.zeros(()))), phi.smoothness, phi.sup_error().error
     (0.375, 2.0, 0.375)
     """
-    return Mollified(phi, kernel, radius)
+    return Mollified(as_activation(phi), kernel, radius)
 
 
 def _mollified(phi: Activation, kernel: Kernel, radius: ScalarLike, x: Array) -> Array:

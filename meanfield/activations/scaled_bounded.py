@@ -23,7 +23,7 @@ import itertools
 import jax.numpy as jnp
 import numpy as np
 
-from meanfield.activations.base import Activation
+from meanfield.activations.base import Activation, ActivationLike, as_activation
 from meanfield.activations.custom import MANY_KINKS
 from meanfield.activations.sampling import sampled
 
@@ -66,11 +66,12 @@ class ScaledBounded:
         return not self.failures
 
 
-def is_scaled_bounded(phi: Activation) -> ScaledBounded:
+def is_scaled_bounded(phi: ActivationLike) -> ScaledBounded:
     """Return whether φ is scaled-bounded, its a and k, and which properties fail.
 
     The parameters of φ must be concrete scalars. The result is true or false as a condition.
     """
+    phi = as_activation(phi)
     kinks = np.array(sorted(float(k) for k in phi.kinks()))
     x = _samples(kinks)
     value, slope = np.asarray(phi(jnp.asarray(x))), np.asarray(phi.slope(jnp.asarray(x)))

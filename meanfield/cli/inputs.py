@@ -15,11 +15,9 @@ if TYPE_CHECKING:
 
 def load_activation(name: str, params: list[str] | None) -> "Activation":
     """Return the activation that --activation and --param name."""
-    from meanfield.activations import activation
-    from meanfield.activations.files import is_file, load
+    from meanfield.activations.named import named
 
-    values = shown_params(params)
-    return load(name).make(**values) if is_file(name) else activation(name, **values)
+    return named(name, **shown_params(params))
 
 
 def _parse_param(text: str) -> tuple[str, float]:

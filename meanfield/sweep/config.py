@@ -113,9 +113,9 @@ class ActivationSpec(BaseModel):
         return self._in_file.folder if self._in_file else None
 
     @property
-    def digest(self) -> str | None:
-        """The SHA-256 of a user's own file, None if it is not of one."""
-        return self._in_file.digest if self._in_file else None
+    def version(self) -> str | None:
+        """What tells the content of what is not registered: a file's SHA-256, PyTorch's version."""
+        return self._in_file.version if self._in_file else None
 
     def parameters(self) -> dict[str, Any]:
         """Return the parameters that it has, as `Activation.parameters` does."""

@@ -178,7 +178,7 @@ def compute(store: Store, grid: Grid, number: int) -> bool:
 def versions(spec: GridSpec, data: Mapping[str, str] = {}) -> str:
     """Return what decides the last digits: versions, the kind of device, files, data, as JSON."""
     found = {name: _version(name) for name in VERSIONED}
-    files = {a.name: f"SHA-256 {a.digest}" for a in spec.activations if a.digest}
+    files = {a.name: a.version for a in spec.activations if a.version}
     return json.dumps(found | {"platform": jax.default_backend()} | files | dict(data))
 
 
