@@ -27,7 +27,7 @@ from meanfield.typing import Array, ScalarLike
 # Pairs that are rolled out by one kernel, if they are few and if they are many.
 SHORT, LONG = 16, 512
 # So many layers of a pair cost by themselves what a network does.
-LAYERS = 2
+LAYERS = 1
 # Layers that pairs of unequal variances pass between two looks at whether these are fixed.
 SPANS = (4, 16, 64)
 # Variances that agree to so many digits have become one.
@@ -52,7 +52,7 @@ def rollout(
     depth : an integer >= 0.
     method : "quadrature", milliseconds for a pair and a layer; "table", which makes a table of the
         activation of one dense layer without dropout (`meanfield.tabulate`) and reads pairs off it,
-        50 nanoseconds each where variances are fixed; or "auto", which takes the table for 512
+        50 nanoseconds each where variances are fixed; or "auto", which takes the table for 256
         layers of pairs and more, unless they are traced. What the table does not know is computed
         for each pair by itself. Both agree to 1e-9 a layer.
 

@@ -40,6 +40,8 @@ from scipy import optimize
 from meanfield._struct import on_host
 from meanfield.activations import Activation, LeakyRelu, Relu, activation, centre, mollify
 from meanfield.activations.base import ActivationLike, single_activation
+from meanfield.activations.rounding import rounded
+from meanfield.activations.sampling import sampled
 from meanfield.assessment import (
     CORRELATION,
     DIGITS,
@@ -71,6 +73,8 @@ STEP, STEPS = 2.0**0.25, 48
 BISECTIONS = 20
 # From so many layers of pairs on a table of φ pays, and pairs that a search looks at.
 DEEP, LOOKS = 200, 8
+# Jumps of a φ, not constant in between, that is averaged: each makes that dearer.
+FEW_JUMPS = 2
 # The curvature of shaped activations: with it L (μ2/μ1² - 1) is about 1.
 CURVATURE = 0.25
 
@@ -359,8 +363,13 @@ def _slope_of(phi: Activation) -> float:
 
 
 def _changes(phi: Activation) -> Iterator[tuple[str, Activation]]:
-    if any(float(jump) for jump in phi.jumps()):
-        yield "round it off: mollify(φ)", mollify(phi)
+    jumps = sampled(phi).rough.jump
+    if (jumps != 0).any():
+        steps = rounded(phi)
+        if steps is not None:
+            yield 'round it off: mollify(φ, "epanechnikov", radius=1)', steps
+        elif (jumps != 0).sum() <= FEW_JUMPS:
+            yield 'round it off: mollify(φ, "bump", radius=1)', mollify(phi)
         return
     offset = float(phi(jnp.zeros(())))
     if offset:

@@ -475,7 +475,10 @@ class Sampled:
         return total
 
     def edge_deficit(self, q: np.ndarray) -> np.ndarray:
-        """Return q E φ'² - E φ², relatively accurate as q → 0, 0 where it is rounding."""
+        """Return q E φ'² - E φ², relatively accurate as q → 0, 0 where it is rounding.
+
+        It is infinite where φ jumps.
+        """
         return self._edge_deficit(q)[0]
 
     def _edge_deficit(self, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -483,7 +486,8 @@ class Sampled:
         q = np.maximum(np.asarray(q, dtype=float), TINY)
         up, down = q * self.slope_moment(q, 2), self.second_moment(q)
         with np.errstate(all="ignore"):
-            value = np.where(np.abs(up - down) <= ROUNDING * (up + down), 0.0, up - down)
+            rounding = np.isfinite(up) & (np.abs(up - down) <= ROUNDING * (up + down))
+            value = np.where(rounding, 0.0, up - down)
             rise, fall = q * self.expect("rest_slope", q), self.expect("rest_square", q)
             mean = self.expect("mean", q) - self.start if self.start else np.zeros_like(q)
             fall = fall + self.start * (self.start + 2 * mean)
