@@ -13,12 +13,12 @@ SNIPPETS = {
 import torch
 from meanfield.integrations.torch import init_
 {imports}
-model = torch.nn.Sequential(
+# Your model calls the layers in this order, with your activation between them.
+model = torch.nn.ModuleList([
     torch.nn.Linear(784, 300),
-    # Put your activation between the layers.
     torch.nn.Linear(300, 300),
     torch.nn.Linear(300, 10),
-)
+])
 init_(model, {given})
 print(model)
 """,
