@@ -90,6 +90,11 @@ def in_groups(draw: Initializer, key: Any, shape: tuple[int, ...], groups: int) 
     return jnp.concatenate([draw(one, part) for one in jax.random.split(key, groups)])
 
 
+def channels_last(values: Array) -> Array:
+    """Return weights of the shape (out, in, ...) with the axes (..., in, out)."""
+    return jnp.moveaxis(values, (0, 1), (-1, -2))
+
+
 def framework(module: str, package: str) -> ModuleType:
     """Return a framework's module. Raises `MeanFieldError` where it is absent."""
     try:

@@ -6,6 +6,7 @@ means are faults: the model is refused, each part by its name. Those with which 
 still sensible are doubts, and a warning names them.
 """
 
+import collections
 import contextlib
 import dataclasses
 import re
@@ -13,6 +14,7 @@ import warnings
 from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
+import jax.numpy as jnp
 import numpy as np
 
 from meanfield.activations import Activation
@@ -44,6 +46,7 @@ DROPS = (
 )
 NO_ACTIVATION = "there is no activation before it"
 UNSEEN = "it could not be compared with the activation"
+TRUSTED = "its own code is not looked into, and is trusted to call its layers as a chain"
 LAST = "it is not the activation given; it must come after the last layer"
 
 # Names of classes, those of base classes among them, in all frameworks.
@@ -118,6 +121,31 @@ class Part:
             scales.first if self.first else scales.sigma_w,
             scales.sigma_b if self.bias else None,
         )
+
+
+def in_order(
+    layers: dict[str, Any], shape: Callable[[Any], tuple[int, ...]], linear: type
+) -> list[Part]:
+    """Return the parts of layers that follow each other; `shape` is (out, in, ...) of a layer."""
+    return [
+        Part(
+            name,
+            layer,
+            shape(layer),
+            getattr(layer, "groups", getattr(layer, "feature_group_count", 1)),
+            isinstance(layer, linear),
+            layer.bias is not None,
+            not number,
+            number == len(layers) - 1,
+        )
+        for number, (name, layer) in enumerate(layers.items())
+    ]
+
+
+def of_kernel(layer: Any) -> tuple[int, ...]:
+    """Return the shape (out, in, ...) of a kernel with the axes (..., in, out)."""
+    *window, inputs, outputs = layer.kernel.shape
+    return (outputs, inputs, *window)
 
 
 class Findings:
@@ -234,13 +262,40 @@ def _foreign(part: Any, holds_layers: bool) -> str | None:
     return None
 
 
+def judge_untraced(
+    named: dict[str, Any],
+    kinds: Kinds,
+    phi: Activation,
+    sigma_b: float,
+    critical: bool,
+    ordered: bool,
+) -> Findings:
+    """Judge a model by its modules and functions; what its own classes do with them is trusted."""
+    findings = Findings()
+    judge_kinds(named, kinds, sigma_b, findings, critical)
+    for name in sorted(holders(named, kinds)):
+        part = named.get(name)
+        if part is not None and not kinds.is_own(part) and type(part).__module__ != "builtins":
+            findings.doubt(name, part, TRUSTED)
+    twice = collections.Counter(id(part) for part in named.values())
+    for name, part in named.items():
+        if isinstance(part, kinds.layers) and twice[id(part)] > 1:
+            findings.fault(name, part, TWICE)
+    compare_modules(named, kinds, phi, findings, ordered)
+    return findings
+
+
 def compare_modules(
-    named: dict[str, Any], kinds: Kinds, phi: Activation, findings: Findings
+    named: dict[str, Any],
+    kinds: Kinds,
+    phi: Activation,
+    findings: Findings,
+    ordered: bool = False,
 ) -> None:
     """Compare with φ the modules and functions of a model whose operations are not known.
 
-    What differs may be meant for the output if it is registered behind the last layer, and φ is
-    seen as well.
+    If they are called in their order, what comes behind the last layer is the output's. Else that
+    may be so if φ is seen as well.
     """
     if findings.faults:
         return
@@ -248,16 +303,24 @@ def compare_modules(
     above = holders(named, kinds)
     differ: list[tuple[str, Any, str, bool]] = []
     behind = seen = False
+    between = True
     for name, part in named.items():
-        behind = behind or name == last
+        if isinstance(part, kinds.layers):
+            if ordered and not between:
+                findings.doubt(name, part, NO_ACTIVATION)
+            behind, between = behind or name == last, False
         if name in above or isinstance(part, kinds.layers) or kinds.moves(part):
             continue
+        if ordered and behind:
+            break
         # What does not take a row of numbers is no activation.
+        identity, difference = False, None
         with contextlib.suppress(Exception):
             identity, difference = other_activation(phi, kinds.values(part))
-            if difference is not None:
-                differ.append((name, part, difference, behind))
             seen = seen or (difference is None and not identity)
+        between = between or not identity
+        if difference is not None:
+            differ.append((name, part, difference, behind))
     for name, part, difference, behind in differ:
         if behind and (seen or difference == MIXES):
             findings.doubt(name, part, LAST)
@@ -280,7 +343,7 @@ def other_activation(
     if not np.allclose(np.ravel(apart), seen[::3], rtol=1e-4, atol=1e-6):
         return False, MIXES
     points = np.array(POINTS)
-    asked = np.asarray(phi(points), dtype=float)
+    asked = np.asarray(phi(jnp.asarray(points)), dtype=float)
     off = ~np.isclose(seen, asked, rtol=CLOSE, atol=CLOSE)
     if not off.any():
         return False, None
