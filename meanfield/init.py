@@ -8,6 +8,10 @@ pre-activations of variance σw² |x|²/N_in, whatever the distribution:
                         more outputs than inputs times √(N_out/N_in),
     delta_orthogonal    such a Q in the middle of a convolution's kernel, 0 elsewhere [1].
 
+An initialiser sees one layer. That the network is a chain of these with one pointwise activation
+between them, which is what σw and σb are made for, is up to its user; `meanfield.integrations`
+looks at whole models.
+
 Kernels have the axes (..., in, out) of Flax and Keras unless `in_axis` and `out_axis` say
 otherwise.
 

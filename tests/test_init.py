@@ -176,12 +176,12 @@ def test_torch(distribution):
 
     def network(seed):
         torch.manual_seed(seed)
-        model = torch.nn.Sequential(
-            *[torch.nn.Linear(WIDTH, WIDTH, dtype=torch.float64) for _ in range(DEPTH)]
-        )
+        layers = [torch.nn.Linear(WIDTH, WIDTH, dtype=torch.float64) for _ in range(DEPTH)]
+        between = [part for layer in layers for part in (torch.nn.Tanh(), layer)]
+        model = torch.nn.Sequential(*between[1:])
         found = init_(model, activation="tanh", sigma_b=SIGMA_B, distribution=distribution)
         assert found is model
-        return [lambda x, layer=layer: layer(torch.from_numpy(x)).detach() for layer in model]
+        return [lambda x, layer=layer: layer(torch.from_numpy(x)).detach() for layer in layers]
 
     samples = [measured(network(seed), inputs(seed)) for seed in range(NETWORKS)]
     if distribution == "orthogonal":
@@ -216,13 +216,13 @@ def test_torch_convolutions_and_what_it_refuses():
             init_(conv, **settings)
     assert torch.equal(conv.weight, before)
     with pytest.warns(mf.errors.MeanFieldWarning, match=r"V' = 1.* > 1"):
-        init_(conv, activation="gelu", sigma_b=0.1)
+        init_(torch.nn.Conv2d(16, 32, 3), activation="gelu", sigma_b=0.1)
     grouped = torch.nn.Conv2d(8, 8, 1, groups=2, bias=False)
     init_(grouped, activation="relu", sigma_w=2.0, distribution="orthogonal")
     for part in grouped.weight.detach()[:, :, 0, 0].split(4):
         assert torch.allclose(part.T @ part, 4 * torch.eye(4), atol=1e-5)
-    tied = torch.nn.Sequential(torch.nn.Linear(50, 50), torch.nn.Linear(50, 50))
-    tied[1].weight = tied[0].weight
+    tied = torch.nn.Sequential(torch.nn.Linear(50, 50), torch.nn.Tanh(), torch.nn.Linear(50, 50))
+    tied[2].weight = tied[0].weight
     init_(tied, activation="tanh", sigma_b=0.3, distribution="orthogonal")
     first = float(torch.linalg.norm(tied[0].weight.detach(), 2))
     point = mf.edge_of_chaos(mf.activation("tanh"), 0.3)

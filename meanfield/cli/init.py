@@ -13,12 +13,12 @@ SNIPPETS = {
 import torch
 from meanfield.integrations.torch import init_
 {imports}
-model = torch.nn.Sequential(
+# Your model calls the layers in this order, with your activation between them.
+model = torch.nn.ModuleList([
     torch.nn.Linear(784, 300),
-    # Put your activation between the layers.
     torch.nn.Linear(300, 300),
     torch.nn.Linear(300, 10),
-)
+])
 init_(model, {given})
 print(model)
 """,
@@ -68,8 +68,8 @@ import jax
 from meanfield.integrations.equinox import init
 {imports}
 key = jax.random.key(0)
-model = equinox.nn.MLP(784, 10, width_size=300, depth=3, activation=jax.numpy.tanh, key=key)
-# Give it your activation instead.
+# Your model calls the layers in this order, with your activation between them.
+model = [equinox.nn.Linear(*size, key=key) for size in ((784, 300), (300, 300), (300, 10))]
 model = init(model, key, {given})
 print(model)
 """,

@@ -1,5 +1,6 @@
-"""Initialisation of models of other frameworks: PyTorch, Keras and Equinox.
+"""Initialisation of models of other frameworks: PyTorch, Flax, Keras and Equinox.
 
-Flax takes the initialisers of `meanfield.init` as they are. For each other framework there is a
-module of its name; where the framework is absent, importing that says how to install it.
+The models are chains of Linear and Conv layers with one pointwise activation between them; others
+are refused. Flax takes the initialisers of `meanfield.init` as they are, too. There is a module
+of each framework's name; where the framework is absent, importing that says how to install it.
 """

@@ -8,13 +8,14 @@ import dataclasses
 import importlib
 import math
 import warnings
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from meanfield.activations import Activation, activation
+from meanfield.activations import Activation, activation, from_callable
 from meanfield.criticality import STEADY, edge_of_chaos
 from meanfield.errors import MeanFieldError, MeanFieldWarning, Status, require
 from meanfield.init import Distribution, Initializer, weights
@@ -39,8 +40,18 @@ class Scales:
         return weights(sigma_w, "orthogonal" if flat else distribution, in_axis=1, out_axis=0)
 
 
+def named_or_called(phi: str | Activation | Callable[[Any], Any]) -> Activation:
+    """Return the activation of a name, of itself, or of a callable."""
+    if isinstance(phi, str):
+        return activation(phi)
+    return phi if isinstance(phi, Activation) else from_callable(phi)
+
+
 def critical_scales(
-    phi: str | Activation, sigma_b: float, sigma_w: float | None, second_moment: float
+    phi: str | Activation | Callable[[Any], Any],
+    sigma_b: float,
+    sigma_w: float | None,
+    second_moment: float,
 ) -> Scales:
     """Return the scales of a network with activation φ.
 
@@ -55,8 +66,7 @@ def critical_scales(
         legal = math.isfinite(sigma_w) and sigma_w >= 0
         require(legal, "sigma_w", sigma_w, "a finite number >= 0")
         return Scales(sigma_w, sigma_w, sigma_b)
-    found = activation(phi) if isinstance(phi, str) else phi
-    point = edge_of_chaos(found, sigma_b)
+    point = edge_of_chaos(named_or_called(phi), sigma_b)
     status = Status(int(point.status))
     if status != Status.OK or not float(point.q) > 0:
         raise MeanFieldError(
@@ -78,6 +88,11 @@ def in_groups(draw: Initializer, key: Any, shape: tuple[int, ...], groups: int) 
     """Return weights of the shape (out, in, ...), each of so many groups of outputs by itself."""
     part = (shape[0] // groups, *shape[1:])
     return jnp.concatenate([draw(one, part) for one in jax.random.split(key, groups)])
+
+
+def channels_last(values: Array) -> Array:
+    """Return weights of the shape (out, in, ...) with the axes (..., in, out)."""
+    return jnp.moveaxis(values, (0, 1), (-1, -2))
 
 
 def framework(module: str, package: str) -> ModuleType:

@@ -4,13 +4,14 @@
 
     mfi.init_(model, activation="gelu", sigma_b=0.5)
 
-Layers of the kinds Linear, Conv1d, Conv2d and Conv3d get weights and biases, in the order in which
-`model.modules()` names them, which should be that of the network. All else is left as it is.
+Layers of the kinds Linear, Conv1d, Conv2d and Conv3d get weights and biases. The theory is that of
+a chain of these with one pointwise activation between them: a model that is seen to be anything
+else (normalised, residual, attentive, recurrent) is refused.
 """
 
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -27,8 +28,11 @@ from meanfield.integrations.critical import (
     critical_scales,
     framework,
     in_groups,
+    named_or_called,
     require_layers,
 )
+from meanfield.integrations.scope import Findings, Part, Plan
+from meanfield.integrations.torch_structure import LAYERS, in_double, structure
 
 torch: Any = framework("torch", "torch")
 
@@ -40,36 +44,54 @@ NOT_ELEMENTWISE = "activation is not legal; it must map a tensor elementwise"
 def init_(
     model: Any,
     *,
-    activation: str | Activation,
+    activation: str | Activation | Callable[[Any], Any],
     sigma_b: float = 0.0,
     sigma_w: float | None = None,
     distribution: Distribution = "gaussian",
     second_moment: float = 1.0,
     generator: Any = None,
+    dry_run: bool = False,
 ) -> Any:
     """Initialise a `torch.nn.Module` in place, and return it.
 
+    The model is a chain of Linear and Conv layers with one pointwise activation between them, and
+    biases where σb > 0; dropout and pooling may lie between layers too.
+
     Parameters
     ----------
-    activation : a name of `mf.activation`, or an `Activation`.
+    activation : a name of `mf.activation`, an `Activation`, a module or any other callable that is
+        elementwise.
     sigma_b, sigma_w : standard deviations; σw is that of the edge of chaos if it is not given.
     distribution : of the weights; "delta_orthogonal" concerns convolutions, whose kernels have a
         middle, and linear layers are then orthogonal.
     second_moment : that of the inputs, |x|²/N. The first layer brings it to q*, unless σw is given.
     generator : a `torch.Generator`, by default PyTorch's own.
 
-    Raises `MeanFieldError` for what is not legal; the model is then as it was.
+    dry_run : change nothing, and return what would be: a list of `LayerPlan` that prints as a
+        table, in the order of registration.
+
+    Raises `MeanFieldError` for what is not legal, and for a model that is no such chain, by the
+    names of the modules and with the reason: normalisation, attention, recurrence, other weights,
+    layers without bias while σb > 0, functions between layers that are not φ (values at a few
+    points are compared), paths that join, layers used twice. The model is then as it was. Warns
+    of pooling, of dropout (φ's edge of chaos is that without it), of layers with nothing between
+    them, and of forward code that `torch.fx` cannot trace: that is trusted to be a chain.
     """
     require_distribution(distribution)
-    scales = critical_scales(activation, sigma_b, sigma_w, second_moment)
-    kinds = (torch.nn.Linear, torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d)
-    layers = [part for part in model.modules() if isinstance(part, kinds)]
+    phi = named_or_called(_in_double(activation))
+    scales = critical_scales(phi, sigma_b, sigma_w, second_moment)
+    layers = [part for part in model.modules() if isinstance(part, LAYERS)]
     require_layers(layers, "Linear, Conv1d, Conv2d or Conv3d")
     for layer in layers:
         _require_plain(layer)
+    findings = Findings()
+    parts = structure(model, phi, sigma_b, findings, critical=sigma_w is None)
+    findings.settle()
+    if dry_run:
+        return Plan(part.plan(scales, part.shape) for part in parts)
     drawn: dict[int, tuple[Any, Any]] = {}
-    for layer in layers:
-        for tensor, draw, groups in _draws(layer, scales, distribution, first=not drawn):
+    for part in parts:
+        for tensor, draw, groups in _draws(part, scales, distribution):
             # Seeds come from PyTorch; a tensor that layers share is drawn once.
             device = "cpu" if generator is None else generator.device
             seed = int(torch.randint(2**62, (), generator=generator, device=device))
@@ -80,6 +102,19 @@ def init_(
         for tensor, values in drawn.values():
             tensor.copy_(values)
     return model
+
+
+def _in_double(activation: Any) -> Any:
+    """Return a module, which may have parameters, as a function in double precision."""
+    if not isinstance(activation, torch.nn.Module):
+        return activation
+    copied = in_double(activation)
+
+    def function(x: Any) -> Any:
+        return copied(x)
+
+    function.__name__ = type(activation).__name__
+    return function
 
 
 def _require_plain(layer: Any) -> None:
@@ -93,13 +128,12 @@ def _require_plain(layer: Any) -> None:
 
 
 def _draws(
-    layer: Any, scales: Scales, distribution: Distribution, first: bool
+    part: Part, scales: Scales, distribution: Distribution
 ) -> Iterator[tuple[Any, Initializer, int]]:
     """Yield the tensors of a layer, their initialisers, and their groups."""
-    draw = scales.weights(distribution, first, isinstance(layer, torch.nn.Linear))
-    yield layer.weight, draw, getattr(layer, "groups", 1)
-    if layer.bias is not None:
-        yield layer.bias, biases(scales.sigma_b), 1
+    yield part.layer.weight, part.initializer(scales, distribution), part.groups
+    if part.bias:
+        yield part.layer.bias, biases(scales.sigma_b), 1
 
 
 def calculate_gain(activation: Any) -> float:
