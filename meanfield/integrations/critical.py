@@ -8,14 +8,13 @@ import dataclasses
 import importlib
 import math
 import warnings
-from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from meanfield.activations import Activation, activation, from_callable
+from meanfield.activations.base import ActivationLike, as_activation
 from meanfield.criticality import STEADY, edge_of_chaos
 from meanfield.errors import MeanFieldError, MeanFieldWarning, Status, require
 from meanfield.init import Distribution, Initializer, weights
@@ -40,15 +39,8 @@ class Scales:
         return weights(sigma_w, "orthogonal" if flat else distribution, in_axis=1, out_axis=0)
 
 
-def named_or_called(phi: str | Activation | Callable[[Any], Any]) -> Activation:
-    """Return the activation of a name, of itself, or of a callable."""
-    if isinstance(phi, str):
-        return activation(phi)
-    return phi if isinstance(phi, Activation) else from_callable(phi)
-
-
 def critical_scales(
-    phi: str | Activation | Callable[[Any], Any],
+    phi: ActivationLike,
     sigma_b: float,
     sigma_w: float | None,
     second_moment: float,
@@ -66,7 +58,7 @@ def critical_scales(
         legal = math.isfinite(sigma_w) and sigma_w >= 0
         require(legal, "sigma_w", sigma_w, "a finite number >= 0")
         return Scales(sigma_w, sigma_w, sigma_b)
-    point = edge_of_chaos(named_or_called(phi), sigma_b)
+    point = edge_of_chaos(as_activation(phi), sigma_b)
     status = Status(int(point.status))
     if status != Status.OK or not float(point.q) > 0:
         raise MeanFieldError(

@@ -16,13 +16,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from meanfield.activations import Activation
+from meanfield.activations.base import ActivationLike, as_activation
 from meanfield.init import Distribution, biases, require_distribution
 from meanfield.integrations.critical import (
     critical_scales,
     framework,
     in_groups,
-    named_or_called,
     require_layers,
 )
 from meanfield.integrations.scope import Kinds, Plan, in_order, judge_untraced
@@ -36,7 +35,7 @@ def init(
     model: Any,
     key: Any,
     *,
-    activation: str | Activation | Callable[[Any], Any],
+    activation: ActivationLike,
     sigma_b: float = 0.0,
     sigma_w: float | None = None,
     distribution: Distribution = "gaussian",
@@ -50,7 +49,7 @@ def init(
     holds by their values. Warns of classes that call layers with code of their own.
     """
     require_distribution(distribution)
-    phi = named_or_called(activation)
+    phi = as_activation(activation)
     scales = critical_scales(phi, sigma_b, sigma_w, second_moment)
     named = dict(_named("", model))
     found = {name: part for name, part in named.items() if _is_layer(part)}

@@ -14,14 +14,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from meanfield.activations import Activation
+from meanfield.activations.base import ActivationLike, as_activation
 from meanfield.init import Distribution, biases, require_distribution
 from meanfield.integrations.critical import (
     channels_last,
     critical_scales,
     framework,
     in_groups,
-    named_or_called,
     require_layers,
 )
 from meanfield.integrations.scope import Kinds, Plan, in_order, judge_untraced, of_kernel
@@ -37,7 +36,7 @@ def init_(
     model: Any,
     key: Any,
     *,
-    activation: str | Activation | Callable[[Any], Any],
+    activation: ActivationLike,
     sigma_b: float = 0.0,
     sigma_w: float | None = None,
     distribution: Distribution = "gaussian",
@@ -49,7 +48,7 @@ def init_(
     Parameters, errors and warnings are those of `meanfield.integrations.equinox.init`.
     """
     require_distribution(distribution)
-    phi = named_or_called(activation)
+    phi = as_activation(activation)
     scales = critical_scales(phi, sigma_b, sigma_w, second_moment)
     named = dict(_named("", model))
     found = {name: part for name, part in named.items() if isinstance(part, LAYERS)}

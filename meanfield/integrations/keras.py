@@ -18,7 +18,7 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
-from meanfield.activations import Activation
+from meanfield.activations.base import ActivationLike, as_activation
 from meanfield.errors import MeanFieldError
 from meanfield.init import Distribution, biases, require_distribution, weights
 from meanfield.integrations.critical import (
@@ -26,7 +26,6 @@ from meanfield.integrations.critical import (
     critical_scales,
     framework,
     in_groups,
-    named_or_called,
     require_layers,
 )
 from meanfield.integrations.scope import (
@@ -77,7 +76,7 @@ class MeanField(keras.initializers.Initializer):
 def init_(
     model: Any,
     *,
-    activation: str | Activation | Callable[[Any], Any],
+    activation: ActivationLike,
     sigma_b: float = 0.0,
     sigma_w: float | None = None,
     distribution: Distribution = "gaussian",
@@ -90,7 +89,7 @@ def init_(
     functional models whose paths join, or that use a layer twice, are refused.
     """
     require_distribution(distribution)
-    phi = named_or_called(activation)
+    phi = as_activation(activation)
     scales = critical_scales(phi, sigma_b, sigma_w, second_moment)
     named = dict(_named("", model))
     found = {name: part for name, part in named.items() if isinstance(part, LAYERS)}

@@ -11,7 +11,7 @@ else (normalised, residual, attentive, recurrent) is refused.
 
 import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -21,6 +21,7 @@ from scipy import integrate
 from meanfield.activations import Activation
 from meanfield.activations import activation as named
 from meanfield.activations import gain as gain_of
+from meanfield.activations.base import ActivationLike, as_activation
 from meanfield.errors import MeanFieldError
 from meanfield.init import Distribution, Initializer, biases, require_distribution
 from meanfield.integrations.critical import (
@@ -28,11 +29,10 @@ from meanfield.integrations.critical import (
     critical_scales,
     framework,
     in_groups,
-    named_or_called,
     require_layers,
 )
 from meanfield.integrations.scope import Findings, Part, Plan
-from meanfield.integrations.torch_structure import LAYERS, in_double, structure
+from meanfield.integrations.torch_structure import LAYERS, structure
 
 torch: Any = framework("torch", "torch")
 
@@ -44,7 +44,7 @@ NOT_ELEMENTWISE = "activation is not legal; it must map a tensor elementwise"
 def init_(
     model: Any,
     *,
-    activation: str | Activation | Callable[[Any], Any],
+    activation: ActivationLike,
     sigma_b: float = 0.0,
     sigma_w: float | None = None,
     distribution: Distribution = "gaussian",
@@ -78,7 +78,7 @@ def init_(
     them, and of forward code that `torch.fx` cannot trace: that is trusted to be a chain.
     """
     require_distribution(distribution)
-    phi = named_or_called(_in_double(activation))
+    phi = as_activation(activation)
     scales = critical_scales(phi, sigma_b, sigma_w, second_moment)
     layers = [part for part in model.modules() if isinstance(part, LAYERS)]
     require_layers(layers, "Linear, Conv1d, Conv2d or Conv3d")
@@ -102,19 +102,6 @@ def init_(
         for tensor, values in drawn.values():
             tensor.copy_(values)
     return model
-
-
-def _in_double(activation: Any) -> Any:
-    """Return a module, which may have parameters, as a function in double precision."""
-    if not isinstance(activation, torch.nn.Module):
-        return activation
-    copied = in_double(activation)
-
-    def function(x: Any) -> Any:
-        return copied(x)
-
-    function.__name__ = type(activation).__name__
-    return function
 
 
 def _require_plain(layer: Any) -> None:
