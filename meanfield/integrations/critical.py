@@ -41,7 +41,12 @@ class Scales:
 
 
 def named_or_called(phi: str | Activation | Callable[[Any], Any]) -> Activation:
-    """Return the activation of a name, of itself, or of a callable."""
+    """Return the activation of a name, of itself, or of a callable.
+
+    Raises `MeanFieldError` for anything else, and for what is not elementwise.
+    """
+    legal = isinstance(phi, str | Activation) or callable(phi)
+    require(legal, "activation", phi, "a name, an Activation or a callable")
     if isinstance(phi, str):
         return activation(phi)
     return phi if isinstance(phi, Activation) else from_callable(phi)
