@@ -93,6 +93,16 @@ def test_other_joins_are_refused(torch, join):
     refused(model, f"({join} in Model)", "joins two paths")
 
 
+def test_gated_units_are_refused(torch):
+    def gated(m, x):
+        values, gates = m.one(x).chunk(2, -1)
+        return m.two(values * torch.sigmoid(gates))
+
+    one, two = torch.nn.Linear(6, 12), torch.nn.Linear(6, 6)
+    refused(forward_of(torch, gated, one=one, two=two), "mul in Model", "not elementwise")
+    refused(torch.nn.Sequential(one, torch.nn.GLU(), two), "1 (GLU)", "not elementwise")
+
+
 def test_a_layer_used_twice_is_refused(torch):
     layer = torch.nn.Linear(6, 6)
     refused(torch.nn.Sequential(layer, torch.nn.Tanh(), layer), "0 (Linear)", "more than once")
@@ -193,6 +203,8 @@ def test_activations_may_be_modules_and_callables(torch):
     init(model, activation=prelu, sigma_b=0.0, sigma_w=1.3)
     with pytest.raises(MeanFieldError, match="Softmax.* is not legal; it must be elementwise"):
         init(model, activation=torch.nn.Softmax(0))
+    with pytest.raises(MeanFieldError, match="activation = None is not legal; it must be a name"):
+        init(model, activation=None)
 
 
 def test_the_output_may_have_its_own_activation(torch):

@@ -122,7 +122,7 @@ def _graph(model: Any, findings: Findings) -> Any:
             warnings.simplefilter("ignore")
             return Tracer().trace(model)
     except Exception as error:  # a user's forward may raise anything when it is traced
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].split(". ")[0]
         findings.doubt(
             "", model, f"its forward code cannot be traced, and is trusted to be a chain ({reason})"
         )
@@ -215,7 +215,9 @@ class _Chain:
 
     def _evaluate(self, node: Any, at: Callable[[Any], Any]) -> Any:
         if self._is_moving(node):
-            return at(node.all_input_nodes[0])
+            whole = at(node.all_input_nodes[0])
+            # A part of a tuple, unlike one of a tensor, is another tensor.
+            return node.target(whole, *node.args[1:]) if isinstance(whole, tuple) else whole
         if node.op == "get_attr":
             value = self.model
             for name in node.target.split("."):
