@@ -3,6 +3,7 @@
 import contextlib
 import io
 import sys
+from typing import Any
 
 import pytest
 import typer
@@ -11,7 +12,8 @@ from hypothesis import strategies as st
 
 from meanfield import cli
 
-COMMANDS = typer.main.get_command(cli.app).commands
+PROGRAM: Any = typer.main.get_command(cli.app)
+COMMANDS = PROGRAM.commands
 # What is typed where nothing is wrong; a mistake is added, and the last of two values counts.
 GOOD = {
     "list": ["activations"],
@@ -89,7 +91,7 @@ FREE = {
 }
 
 
-def wrong(command, name):
+def wrong(command, name) -> Any:
     return WRONG.get((command, name), WRONG.get(name))
 
 

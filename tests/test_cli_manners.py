@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from typing import Any
 
 import pytest
 import typer
@@ -12,7 +13,7 @@ from meanfield import cli
 from meanfield.activations import activations
 from meanfield.cli.waiting import waiting
 
-COMMAND = typer.main.get_command(cli.app)
+COMMAND: Any = typer.main.get_command(cli.app)
 TAKES_ACTIVATION = (
     "point",
     "edge",
