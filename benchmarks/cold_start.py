@@ -18,7 +18,7 @@ import time
 import numpy as np
 
 REPEATS = 3
-POINT = ("point", "-a", "gelu", "--sigma-w", "1.5", "--sigma-b", "0.2")
+POINT = ("point", "gelu", "--sigma-w", "1.5", "--sigma-b", "0.2")
 QUESTIONS = ("import jax", "import meanfield", "q*, V', χ1", "moments", "edge", "c*", "ξ", "rate")
 
 

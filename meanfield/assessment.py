@@ -7,7 +7,8 @@ correlations go through L correlation maps. It can be trained if
 
     |log χ1^L| ≤ log 10,    |V'(q)| ≤ 1,    correlation 0 becomes at most 0.9 [2],
 
-and acts alike on all directions if L (μ2/μ1² - 1) ≤ 1 besides.
+and acts alike on all directions if L (μ2/μ1² - 1) ≤ 1 besides: where it does not, a few directions
+take most of a gradient's step, and the others hardly learn.
 
 A network of finite width N differs from these numbers. Its squared gradient is to first order
 log-normal, of variance Σ_l v_l/N,
@@ -106,19 +107,45 @@ class Assessment:
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """What holds and what does not, in words with numbers."""
-        c = 1 - self.decorrelation[0]
-        kept = "keep their size" if self.critical else "do not keep their size"
-        held = "attracts" if abs(self.slope) < 1 - STEADY else "neither attracts nor repels"
-        held = held if self.stable else "repels"
-        apart = "stay apart" if self.distinguishes else "can hardly be told apart"
-        alike = "alike" if self.isometric else "unequally"
+        """What holds and what does not: four criteria, with their numbers."""
+        spread = self.spread_orthogonal
+        alike = "alike" if self.isometric else "unequally, so that few of them take most of a step"
+        sign = "<=" if self.isometric else ">"
         return (
-            f"gradients {kept}: χ1^L = {self.gradient:.4g}",
-            f"V {held} at q = {self.q:.6g}: V' = {self.slope:.4g}",
-            f"inputs {apart}: correlation 0 becomes {c:.4g}",
-            f"the Jacobian scales directions {alike}: m2/m1² = {self.spread_orthogonal:.4g} with "
-            f"orthogonal, {self.spread_gaussian:.4g} with Gaussian weights",
+            *(f"{what}: {number}" for what, number, _ in self._criteria()),
+            f"the Jacobian scales directions {alike}: m2/m1² = 1 + L (μ2/μ1² - 1) = {spread:.4g} "
+            f"{sign} {1 + SPREAD:g} with orthogonal, {self.spread_gaussian:.4g} with Gaussian "
+            "weights",
+        )
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """Which of the first three criteria fail, with their numbers: none if it is trainable."""
+        return tuple(f"{what} ({number})" for what, number, holds in self._criteria() if not holds)
+
+    def _criteria(self) -> tuple[tuple[str, str, bool], ...]:
+        """Return of the first three criteria what happens, by which number, whether it is good."""
+        total, c = f"χ1^L = {self.gradient:.4g}", 1 - self.decorrelation[0]
+        if self.critical:
+            gradients = "gradients keep their size", total
+        elif self.gradient > 1:
+            gradients = "gradients explode", f"{total} > {GRADIENT:g}"
+        else:
+            gradients = "gradients vanish", f"{total} < {1 / GRADIENT:g}"
+        if self.stable:
+            held = "attracts" if abs(self.slope) < 1 - STEADY else "neither attracts nor repels"
+            lengths = f"V {held} at q = {self.q:.6g}", f"V' = {self.slope:.4g}"
+        else:
+            lengths = f"V repels at q = {self.q:.6g}", f"|V'| = {abs(self.slope):.4g} > 1"
+        becomes = f"correlation 0 becomes {c:.4g}"
+        if self.distinguishes:
+            inputs = "inputs stay apart", f"{becomes} <= {CORRELATION:g}"
+        else:
+            inputs = "inputs merge", f"{becomes} > {CORRELATION:g}"
+        return (
+            (gradients[0], gradients[1], self.critical),
+            (lengths[0], lengths[1], self.stable),
+            (inputs[0], inputs[1], self.distinguishes),
         )
 
 

@@ -180,16 +180,10 @@ def simulate(
     """
     widths = _checked_widths(widths)
     layers = _dense_layers(layer, len(widths) - 1)
-    require(_is_count(networks, 2), "networks", networks, "an integer >= 2")
-    require(_is_count(seed, 0) and seed < SEEDS, "seed", seed, "an integer from 0 to 2⁶³ - 1")
-    inputs = _inputs(layer, widths[0], q, c)
+    fitting = count_fitting(widths, c, networks, seed, memory, jacobians)
     kept = _checked_spectra(spectra, len(layers), jacobians)
-    need, budget = _network_bytes(widths, jacobians), parse_memory(memory)
-    if need > budget:
-        raise MeanFieldError(
-            f"memory = {memory!r} is not enough for one network: it takes {_shown(need)}"
-        )
-    largest = min(budget // need, -(-networks // BATCHES))
+    inputs = _inputs(layer, q, c)
+    largest = min(fitting, -(-networks // BATCHES))
     batches = -(-networks // largest)
     # Batches of one size share compiled kernels; what the last one has too many is dropped.
     size = -(-networks // batches)
@@ -203,6 +197,24 @@ def simulate(
             report(min(start + size, networks), networks)
     samples, singular_values = (_joined(parts, networks) for parts in zip(*results, strict=True))
     return Simulation(layers, widths, inputs, samples, singular_values)
+
+
+def count_fitting(
+    widths: Sequence[int], c: float, networks: int, seed: int, memory: int | str, jacobians: bool
+) -> int:
+    """Return how many networks fit into memory. Raises what `simulate` does for these arguments."""
+    require(_is_count(networks, 2), "networks", networks, "an integer >= 2")
+    require(_is_count(seed, 0) and seed < SEEDS, "seed", seed, "an integer from 0 to 2⁶³ - 1")
+    require_number("c", c)
+    require(np.ndim(c) == 0 and CORRELATION[0](np.asarray(c)), "c", c, CORRELATION[1])
+    if widths[0] == 1 and abs(c) < 1:
+        raise MeanFieldError(f"c = {c} is not legal; inputs of width 1 have the correlation ±1")
+    need, budget = _network_bytes(tuple(widths), jacobians), parse_memory(memory)
+    if need > budget:
+        raise MeanFieldError(
+            f"memory = {memory!r} is not enough for one network: it takes {_shown(need)}"
+        )
+    return budget // need
 
 
 def _joined(batches: Sequence[dict[Name, np.ndarray]], networks: int) -> dict[Name, np.ndarray]:
@@ -324,13 +336,7 @@ def _flat(layer: Layer) -> Iterator[Dense]:
         raise MeanFieldError(f"layer {layer!r} is not legal; it must be made of Dense layers")
 
 
-def _inputs(
-    layer: Layer, width: int, q: float | tuple[float, float] | None, c: float
-) -> Covariance:
-    require_number("c", c)
-    require(np.ndim(c) == 0 and CORRELATION[0](np.asarray(c)), "c", c, CORRELATION[1])
-    if width == 1 and abs(c) < 1:
-        raise MeanFieldError(f"c = {c} is not legal; inputs of width 1 have the correlation ±1")
+def _inputs(layer: Layer, q: float | tuple[float, float] | None, c: float) -> Covariance:
     if q is None:
         state = steady_state(layer)
         if int(state.status) != Status.OK:

@@ -37,7 +37,8 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import optimize
 
-from meanfield._struct import on_host
+from meanfield._elementwise import NON_NEGATIVE
+from meanfield._struct import on_host, require_number
 from meanfield.activations import Activation, LeakyRelu, Relu, activation, centre, mollify
 from meanfield.activations.base import ActivationLike, single_activation
 from meanfield.activations.rounding import rounded
@@ -57,7 +58,7 @@ from meanfield.criticality import (
     edge_of_chaos,
     is_scale_invariant,
 )
-from meanfield.errors import MeanFieldError, Status
+from meanfield.errors import MeanFieldError, Status, require
 from meanfield.jacobian import slope_kurtosis
 from meanfield.layers import Dense
 from meanfield.propagation import rollout
@@ -134,18 +135,33 @@ def recommend(
     """
     phi = single_activation(phi)
     require_count("depth", depth)
-    if width is not None:
-        require_count("width", width)
+    require_wishes(phi, width, sigma_b, free)
     value = None
     if free is not None:
         phi, value = _freed(phi, free, depth, sigma_b)
-    point, stretch = _choose(phi, depth, sigma_b)
+    point, stretch = chosen_network(phi, depth, sigma_b), _stretch(phi, depth, sigma_b)
     best = None if point is None else assess(_dense(phi, point), depth, float(point.q), width)
-    why = "" if best is not None else _why_not(phi, sigma_b)
+    why = "" if best is not None else why_not(phi, sigma_b)
     cures: tuple[Cure, ...] = ()
     if best is None or not best.trainable:
         cures = tuple(_cures(phi, depth, width, sigma_b))
     return Recommendation(best, why, cures, value, stretch)
+
+
+def require_wishes(
+    phi: Activation, width: int | None, sigma_b: float | None, free: str | None
+) -> None:
+    """Raise what `recommend` does for these arguments, whatever the depth is."""
+    single_activation(phi)
+    if width is not None:
+        require_count("width", width)
+    if sigma_b is not None:
+        require_number("sigma_b", sigma_b)
+        require(NON_NEGATIVE[0](sigma_b), "sigma_b", sigma_b, NON_NEGATIVE[1])
+    legal = type(phi).parameters()
+    if free is not None and free not in legal:
+        takes = ", ".join(legal) or "none"
+        raise MeanFieldError(f"free = {free!r} is not legal; the parameters of φ are: {takes}")
 
 
 def critical_bias(phi: ActivationLike, depth: int) -> float:
@@ -159,21 +175,48 @@ def critical_bias(phi: ActivationLike, depth: int) -> float:
     return math.nan if found is None else float(found.sigma_b)
 
 
+def own_network(phi: Activation) -> CriticalPoint:
+    """Return the critical network for no depth in particular: that of φ's own width.
+
+    Its q is the squared width of φ; where V' > 1 there, or no network is critical, the q nearest to
+    it, of a grid, at which V does not drive variances away. Where it does so all along the edge,
+    the nearest q. The status is not OK where φ has no edge of chaos: `why_not` says why.
+    """
+    single_activation(phi)
+    width = width_of(phi) ** 2
+    own = on_host(critical_point(phi, width))
+    if int(own.status) == Status.OK and bool(_is_stable(own)):
+        return own
+    points = on_host(critical_point(phi, GRID * width))
+    exists = np.asarray(points.status) == Status.OK
+    if not exists.any():
+        return own
+    stable = exists & _is_stable(points)
+    away = np.where(stable if stable.any() else exists, np.abs(np.log(GRID)), np.inf)
+    return jax.tree.map(lambda x: x[np.argmin(away)], points)
+
+
 def _dense(phi: Activation, point: CriticalPoint) -> Dense:
     return Dense(phi, float(point.sigma_w), float(point.sigma_b))
 
 
-def _choose(
-    phi: Activation, depth: int, sigma_b: float | None
-) -> tuple[CriticalPoint | None, float | None]:
-    """Return the critical network to use, and the stretch that a given σb needs."""
+def chosen_network(phi: Activation, depth: int, sigma_b: float | None) -> CriticalPoint | None:
+    """Return the critical network that `recommend` takes for a depth, at σb if it is given.
+
+    None where there is none with q > 0.
+    """
+    single_activation(phi)
+    require_count("depth", depth)
     if sigma_b is None:
-        return _widest(phi, depth, True) or _widest(phi, depth, False) or _any(phi), None
+        return _widest(phi, depth, True) or _widest(phi, depth, False) or _any(phi)
     point = on_host(edge_of_chaos(phi, sigma_b))
-    own = critical_bias(phi, depth)
-    stretch = sigma_b / own if own > 0 else None
-    good = int(point.status) == Status.OK and float(point.q) > 0
-    return (point if good else None), stretch
+    return point if int(point.status) == Status.OK and float(point.q) > 0 else None
+
+
+def _stretch(phi: Activation, depth: int, sigma_b: float | None) -> float | None:
+    """Return the stretch of φ that a given σb needs."""
+    own = math.nan if sigma_b is None else critical_bias(phi, depth)
+    return None if sigma_b is None or not own > 0 else sigma_b / own
 
 
 def _any(phi: Activation) -> CriticalPoint | None:
@@ -273,11 +316,7 @@ def _freed(
     phi: Activation, free: str, depth: int, sigma_b: float | None
 ) -> tuple[Activation, float]:
     """Return φ with a value of its free parameter, and that value."""
-    legal = type(phi).parameters()
-    if free not in legal:
-        takes = ", ".join(legal) or "none"
-        raise MeanFieldError(f"free = {free!r} is not legal; the parameters of φ are: {takes}")
-    start, check = float(getattr(phi, free)), legal[free][2]
+    start, check = float(getattr(phi, free)), type(phi).parameters()[free][2]
 
     def at(value: float) -> Activation:
         return dataclasses.replace(phi, **{free: value})  # pyright: ignore[reportArgumentType]
@@ -317,7 +356,8 @@ def _bisected(
     return value
 
 
-def _why_not(phi: Activation, sigma_b: float | None) -> str:
+def why_not(phi: Activation, sigma_b: float | None) -> str:
+    """Return in words why no network with activation φ, and this σb if any, is critical."""
     verdict = classify(phi)
     if not verdict.edge:
         return f"there is no edge of chaos: {verdict.why}"
@@ -329,7 +369,7 @@ def _why_not(phi: Activation, sigma_b: float | None) -> str:
 def _cures(phi: Activation, depth: int, width: int | None, sigma_b: float | None) -> Iterator[Cure]:
     """Yield changes of φ with which the network can be trained, the least one first."""
     for words, other in _changes(phi):
-        point, _ = _choose(other, depth, sigma_b)
+        point = chosen_network(other, depth, sigma_b)
         if point is not None:
             found = assess(_dense(other, point), depth, float(point.q), width)
             if found.trainable:

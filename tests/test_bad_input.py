@@ -109,7 +109,7 @@ CASES = {
     "reproduce nothing": (("reproduce", "poole"), "unknown config"),
     "list nothing": (("list",), "KIND"),
     "list a kind": (("list", "activation"), "did you mean activations"),
-    "point without weights": (("point", "-a", "tanh"), "--sigma-w"),
+    "point without weights": (("point", "-a", "srelu"), "--sigma-w"),
     "point by a word": (("point", "-a", "tanh", "--sigma-w", "one"), "'one'"),
     "point by infinity": (("point", "-a", "tanh", "--sigma-w", "inf"), "sigma_w = inf"),
     "point by nan": (("point", "-a", "tanh", "--sigma-w", "nan"), "sigma_w = nan"),

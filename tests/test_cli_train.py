@@ -11,7 +11,7 @@ from test_cli import ends, fails
 import meanfield as mf
 from meanfield.cli.train import _summarise
 from meanfield.errors import MeanFieldError, Status
-from meanfield.sweep.config import config_names, shipped, training_names
+from meanfield.shipped import config_names, shipped, training_names
 from meanfield.training import TrainingSpec, load_training, run_training
 
 CONFIG = """

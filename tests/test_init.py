@@ -331,7 +331,7 @@ def test_snippets_run(framework, module, tmp_path):
 
 def test_the_command_says_what_is_wrong(capsys):
     assert "did you mean torch" in fails(capsys, "init", "tanh", "--framework", "troch")
-    assert "no q > 0" in fails(capsys, "init", "softplus", "--framework", "jax")
+    assert "no edge of chaos" in fails(capsys, "init", "softplus", "--framework", "jax")
     said = fails(capsys, "init", "tanh", "--framework", "jax", "--distribution", "x")
     assert "unknown distribution" in said
     said = fails(capsys, "init", "tanh", "--framework", "jax", "--distribution", "delta_orthogonal")

@@ -201,9 +201,9 @@ def test_activations_may_be_modules_and_callables(torch):
     prelu = torch.nn.PReLU()
     model = torch.nn.Sequential(torch.nn.Linear(6, 6), prelu, torch.nn.Linear(6, 6))
     init(model, activation=prelu, sigma_b=0.0, sigma_w=1.3)
-    with pytest.raises(MeanFieldError, match="Softmax.* is not legal; it must be elementwise"):
+    with pytest.raises(MeanFieldError, match="it must be elementwise"):
         init(model, activation=torch.nn.Softmax(0))
-    with pytest.raises(MeanFieldError, match="activation = None is not legal; it must be a name"):
+    with pytest.raises(MeanFieldError, match="None is not legal; it must be an Activation"):
         init(model, activation=None)
 
 

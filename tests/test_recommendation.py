@@ -220,7 +220,7 @@ def test_the_command():
     assert result.exit_code == 0
     result = run("recommend", "abs", "--depth", 100)
     assert result.exit_code == 0
-    assert "no network of this depth was found that can be trained" in result.stdout
+    assert "no network of this depth was found that meets the criteria" in result.stdout
 
 
 @pytest.mark.parametrize("depth", [10, 100, 1000])

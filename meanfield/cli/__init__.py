@@ -16,9 +16,13 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from meanfield.cli.cache import use_compilation_cache
+from meanfield.cli.completion import KINDS as KINDS
+from meanfield.cli.completion import among, complete_config, figure_names
 from meanfield.cli.describe import describe
+from meanfield.cli.edge import edge
 from meanfield.cli.init import init
-from meanfield.cli.inputs import load_activation, shown_params
+from meanfield.cli.inputs import one_activation
+from meanfield.cli.listing import list_
 from meanfield.cli.options import (
     ActivationArgument,
     ActivationOption,
@@ -30,25 +34,16 @@ from meanfield.cli.options import (
     ParamOption,
     PlotOption,
     Q0Option,
-    SigmaBOption,
 )
-from meanfield.cli.output import (
-    activation_rows,
-    config_rows,
-    console,
-    emit,
-    figure_rows,
-    observable_rows,
-    progress,
-    report_check,
-)
+from meanfield.cli.output import progress, report_check
 from meanfield.cli.point import point
 from meanfield.cli.recommend import recommend
 from meanfield.cli.simulate import simulate
 from meanfield.cli.spectrum import spectrum
-from meanfield.cli.sweep import export, run, status, sweep
+from meanfield.cli.sweep import CONFIG_HELP, export, run, status, sweep
 from meanfield.cli.train import run as run_training
 from meanfield.cli.train import train
+from meanfield.cli.waiting import waiting
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -61,12 +56,9 @@ app = typer.Typer(
     name="meanfield",
     help="Mean-field signal propagation in deep networks: what infinitely wide random "
     "networks do with signals and gradients, for any activation function.",
-    no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-
-KINDS = ("activations", "observables", "figures", "configs")
 
 
 def main() -> None:
@@ -90,8 +82,7 @@ def main() -> None:
         message = getattr(error, "format_message", str)()
         if not message:
             raise
-        _fail(f"{message.strip()}{_given(error)}") if sys.argv[1:] else print(message)
-        sys.exit(2)
+        _fail(f"{message.strip()}{_given(error)}")
     except KeyboardInterrupt:
         sys.exit(130)
 
@@ -126,92 +117,51 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(invoke_without_command=True)
 def _options(
-    version: Annotated[
+    context: typer.Context,
+    version: Annotated[  # noqa: ARG001
         bool,
         typer.Option(
             "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
         ),
     ] = False,
 ) -> None:
-    pass
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+        raise typer.Exit(2)
 
 
-@app.command("list")
-def list_(
-    kind: Annotated[str, typer.Argument(help=f"One of: {', '.join(KINDS)}.")],
-) -> None:
-    """List what can be named: activations, observables, figures or configs."""
-    from rich.table import Table
-
-    from meanfield.errors import unknown_name
-
-    if kind not in KINDS:
-        raise unknown_name("kind", kind, KINDS)
-    header, rows = {
-        "activations": activation_rows,
-        "observables": observable_rows,
-        "figures": figure_rows,
-        "configs": config_rows,
-    }[kind]()
-    table = Table(*header)
-    for row in rows:
-        table.add_row(*row)
-    console().print(table)
-
-
-app.command()(point)
-app.command()(describe)
-app.command()(recommend)
-app.command()(init)
-app.command()(spectrum)
+app.command("list")(waiting("reading what is registered")(list_))
+app.command()(waiting("solving the network")(point))
+app.command()(waiting("sampling the activation, and looking for its edge of chaos")(describe))
+app.command()(waiting("looking for a network, and for cures if it needs any")(recommend))
+app.command()(waiting("looking for the critical network")(init))
+app.command()(waiting("solving for the spectrum")(spectrum))
 app.command()(simulate)
-
-
-@app.command()
-def edge(
-    activation: ActivationOption,
-    sigma_b: SigmaBOption = 0.0,
-    param: ParamOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Find the edge of chaos: the σw that makes a network with this σb critical."""
-    from meanfield.criticality import STEADY, edge_of_chaos
-    from meanfield.errors import Status
-
-    phi = load_activation(activation, param)
-    critical = edge_of_chaos(phi, sigma_b)
-    status = Status(int(critical.status))
-    record = {
-        "activation": activation,
-        **shown_params(param),
-        "q": float(critical.q),
-        "sigma_w": float(critical.sigma_w),
-        "sigma_b": sigma_b,
-        "slope": float(critical.slope),
-        "stable": None if status != Status.OK else abs(float(critical.slope)) < 1 - STEADY,
-        "status": status.name,
-    }
-    repels = float(critical.slope) > 1 + STEADY
-    unstable = "; but V' > 1: lengths are repelled from this q" if repels else ""
-    emit(record, as_json, f"{activation}: {status.message}{unstable}")
-
-
+app.command()(waiting("looking for the edge of chaos")(edge))
 app.command()(sweep)
-app.command()(status)
-app.command()(export)
+app.command()(waiting("reading the store")(status))
+app.command()(waiting("writing the file")(export))
 app.command()(train)
 
 
 @app.command()
+@waiting("solving the networks of the diagram")
 def phase(
-    activation: ActivationArgument,
+    activation: ActivationArgument = None,
+    named: ActivationOption = None,
     sigma_w: Annotated[
-        str, typer.Option("--sigma-w", help="Weights: start:stop:number.")
+        str,
+        typer.Option(
+            "--sigma-w", help="Values of σw: start:stop:number, as 0.5:3:41, or one number >= 0."
+        ),
     ] = "0.5:3:41",
     sigma_b: Annotated[
-        str, typer.Option("--sigma-b", help="Biases: start:stop:number.")
+        str,
+        typer.Option(
+            "--sigma-b", help="Values of σb: start:stop:number, as 0:1:31, or one number >= 0."
+        ),
     ] = "0:1:31",
     q0: Q0Option = 1.0,
     keep: KeepOption = 1.0,
@@ -219,38 +169,50 @@ def phase(
     param: ParamOption = None,
     plot: PlotOption = None,
     data: Annotated[
-        Path | None, typer.Option("--data", help="Write the dataset into this new .zarr.")
+        Path | None,
+        typer.Option("--data", help="Write the numbers into this .zarr, which must be new."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Compute the phase diagram of an activation over σw and σb; draw or keep it."""
+    name = one_activation(activation, named)
+
     from meanfield.cli.phase import phase_command
 
-    phase_command(activation, sigma_w, sigma_b, q0, keep, method, param, plot, data, as_json)
+    phase_command(name, sigma_w, sigma_b, q0, keep, method, param, plot, data, as_json)
 
 
 @app.command()
 def figure(
-    name: Annotated[str, typer.Argument(help="A name from `list figures`.")],
-    data: Annotated[Path | None, typer.Option("--data", help="A .zarr to draw from.")] = None,
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="A name from `meanfield list figures`.", autocompletion=among(figure_names)
+        ),
+    ],
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data", help="Draw from this .zarr of a sweep. Without it the data are computed."
+        ),
+    ] = None,
     out: OutOption = Path("figures"),
 ) -> None:
     """Draw a figure as PDF and PNG; without --data its data are computed."""
-    from meanfield.plots import figures
-    from meanfield.plots.base import require_variables
-    from meanfield.sweep import open_results
-    from meanfield.training.spec import load_either
+    with waiting(f"finding the data of {name}"):
+        from meanfield.plots import figures
+        from meanfield.plots.base import require_variables
+        from meanfield.sweep import open_results
+        from meanfield.training.spec import load_either
 
-    record = figures[name]
-    given = None if data is None else open_results(data)
-    if given is not None:
-        require_variables(given, record.needs, f"figure {name!r}")
-    _check_writable(out)
-    if given is not None:
-        dataset = given
-    elif record.data is not None:
-        dataset = record.data()
-    else:
+        record = figures[name]
+        dataset = None if data is None else open_results(data)
+        if dataset is not None:
+            require_variables(dataset, record.needs, f"figure {name!r}")
+        _check_writable(out)
+        if dataset is None and record.data is not None:
+            dataset = record.data()
+    if dataset is None:
         dataset = open_results(_run(load_either(record.dataset), Path("results")))
     for path in _draw(record, dataset, out):
         print(f"wrote {path}")
@@ -283,17 +245,18 @@ def _check_writable(out: Path) -> None:
 
 @app.command()
 def reproduce(
-    name: Annotated[str, typer.Argument(help="A config: a name from `list configs`, or a file.")],
+    name: Annotated[str, typer.Argument(help=CONFIG_HELP, autocompletion=complete_config)],
     out: OutOption = Path("results"),
     folder: FolderOption = None,
 ) -> None:
     """Run a sweep or training, draw its figures, check its claims; 1 if one is violated."""
-    from meanfield.plots import figures
-    from meanfield.studies import checks
-    from meanfield.sweep import open_results
-    from meanfield.training.spec import load_either
+    with waiting(f"reading {name}"):
+        from meanfield.plots import figures
+        from meanfield.studies import checks
+        from meanfield.sweep import open_results
+        from meanfield.training.spec import load_either
 
-    spec = load_either(name)
+        spec = load_either(name)
     _check_writable(out)
     path = _run(spec, out, folder)
     print(f"wrote {path}")

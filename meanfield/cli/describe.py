@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from meanfield.cli.inputs import load_activation
+from meanfield.cli.inputs import load_activation, one_activation
+from meanfield.cli.options import ActivationArgument, ActivationOption, JsonOption, ParamOption
 from meanfield.cli.output import console
 
 if TYPE_CHECKING:
@@ -21,25 +22,23 @@ Rows = list[tuple[str, str]]
 
 
 def describe(
-    activation: Annotated[
-        str, typer.Argument(help="A name from `list activations`, or file.py:function.")
-    ],
-    param: Annotated[
-        list[str] | None,
-        typer.Option("--param", "-p", help="A parameter, as name=value. Repeatable."),
-    ] = None,
-    mean: Annotated[float, typer.Option("--mean", help="Mean μ of the inputs.")] = 0.0,
-    variance: Annotated[float, typer.Option("--variance", help="Variance σ² of the inputs.")] = 1.0,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print JSON; NaN and infinity become null.")
-    ] = False,
+    activation: ActivationArgument = None,
+    named: ActivationOption = None,
+    param: ParamOption = None,
+    mean: Annotated[
+        float, typer.Option("--mean", help="Mean μ of the Gaussian inputs of φ, a finite number.")
+    ] = 0.0,
+    variance: Annotated[
+        float, typer.Option("--variance", help="Variance σ² of the Gaussian inputs of φ, > 0.")
+    ] = 1.0,
+    as_json: JsonOption = False,
 ) -> None:
     """Describe an activation: function, statistics, gains, edge of chaos, universality class."""
     import json
 
     from meanfield.description import describe
 
-    facts = describe(load_activation(activation, param), mean, variance)
+    facts = describe(load_activation(one_activation(activation, named), param), mean, variance)
     if as_json:
         print(json.dumps(facts.as_dict(), ensure_ascii=False))
         return

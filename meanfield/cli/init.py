@@ -1,25 +1,47 @@
 """The command `meanfield init`: code that initialises a network in a framework."""
 
 import json
-from typing import Annotated
+import math
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from meanfield.cli.inputs import load_activation, shown_params
-from meanfield.cli.options import ActivationArgument, ParamOption
+from meanfield.cli.completion import ENSEMBLES, FRAMEWORKS, among
+from meanfield.cli.inputs import given, load_activation, one_activation, shown_params
+from meanfield.cli.network import given_layer, load_network
+from meanfield.cli.options import (
+    ActivationArgument,
+    ActivationOption,
+    JsonOption,
+    ParamOption,
+    SigmaBOption,
+    SigmaWOption,
+)
+from meanfield.cli.output import emit
+from meanfield.errors import MeanFieldError, MeanFieldWarning, require, unknown_name
 
+if TYPE_CHECKING:
+    from meanfield.activations import Activation
+    from meanfield.layers import Dense
+
+# The layers of the code where --depth does not say.
+DEPTH = 3
 SNIPPETS = {
     "torch": """
 import torch
 from meanfield.integrations.torch import init_
 {imports}
-# Your model calls the layers in this order, with your activation between them.
+# Your model calls the layers in this order, with your activation between them, and a last layer of
+# your own after them.
 model = torch.nn.ModuleList([
     torch.nn.Linear(784, 300),
-    torch.nn.Linear(300, 300),
-    torch.nn.Linear(300, 10),
+    *(torch.nn.Linear(300, 300) for _ in range({depth} - 1)),
 ])
-init_(model, {given})
+init_(model, activation={phi}, sigma_w={sigma_w}, sigma_b={sigma_b}, distribution={distribution})
+# The first layer brings the inputs to the variance q.
+init_(model[0], activation={phi}, sigma_w={first}, sigma_b={sigma_b}, distribution={distribution})
 print(model)
 """,
     "flax": """
@@ -30,36 +52,43 @@ from meanfield.init import biases, weights
 
 rngs = nnx.Rngs(0)
 bias = biases({sigma_b})
+# The first layer brings the inputs to the variance q.
 begin = weights({first}, {distribution})
 inner = weights({sigma_w}, {distribution})
-first = nnx.Linear(784, 300, kernel_init=begin, bias_init=bias, rngs=rngs)
-other = nnx.Linear(300, 300, kernel_init=inner, bias_init=bias, rngs=rngs)
-# Put your activation between the layers.
-print(other(first(jnp.ones((1, 784)))).shape)
+layers = [nnx.Linear(784, 300, kernel_init=begin, bias_init=bias, rngs=rngs)]
+for _ in range({depth} - 1):
+    layers.append(nnx.Linear(300, 300, kernel_init=inner, bias_init=bias, rngs=rngs))
+# Put your activation between the layers, and a last layer of your own after them.
+model = nnx.Sequential(*layers)
+print(model(jnp.ones((1, 784))).shape)
 """,
     "jax": """
 import jax
 from meanfield.init import biases, weights
 
-keys = jax.random.split(jax.random.key(0), 4)
-first = weights({first}, {distribution})(keys[0], (784, 300))
-other = weights({sigma_w}, {distribution})(keys[1], (300, 300))
-bias = biases({sigma_b})(keys[2], (300,))
-print(first.shape, other.shape, bias.shape)
+sizes = [784] + [300] * {depth}
+# The first layer brings the inputs to the variance q.
+scales = [{first}] + [{sigma_w}] * ({depth} - 1)
+keys = jax.random.split(jax.random.key(0), (len(scales), 2))
+layers = [
+    (weights(scale, {distribution})(one, shape), biases({sigma_b})(other, shape[1:]))
+    for scale, (one, other), shape in zip(scales, keys, zip(sizes, sizes[1:]))
+]
+print([weight.shape for weight, bias in layers])
 """,
     "keras": """
 import keras
 from meanfield.integrations.keras import MeanField
 
 bias = MeanField({sigma_b}, "bias")
+# The first layer brings the inputs to the variance q.
 begin = MeanField({first}, {distribution})
 inner = MeanField({sigma_w}, {distribution})
-model = keras.Sequential([
-    keras.Input((784,)),
-    keras.layers.Dense(300, kernel_initializer=begin, bias_initializer=bias),
-    # Put your activation between the layers.
-    keras.layers.Dense(300, kernel_initializer=inner, bias_initializer=bias),
-])
+layers = [keras.layers.Dense(300, kernel_initializer=begin, bias_initializer=bias)]
+for _ in range({depth} - 1):
+    layers.append(keras.layers.Dense(300, kernel_initializer=inner, bias_initializer=bias))
+# Put your activation between the layers, and a last layer of your own after them.
+model = keras.Sequential([keras.Input((784,)), *layers])
 model.summary()
 """,
     "equinox": """
@@ -67,66 +96,149 @@ import equinox
 import jax
 from meanfield.integrations.equinox import init
 {imports}
-key = jax.random.key(0)
-# Your model calls the layers in this order, with your activation between them.
-model = [equinox.nn.Linear(*size, key=key) for size in ((784, 300), (300, 300), (300, 10))]
-model = init(model, key, {given})
+keys = jax.random.split(jax.random.key(0), {depth} + 2)
+# Your model calls the layers in this order, with your activation between them, and a last layer of
+# your own after them.
+widths = [784] + [300] * {depth}
+model = [equinox.nn.Linear(*size, key=key) for *size, key in zip(widths, widths[1:], keys)]
+numbers = dict(activation={phi}, sigma_b={sigma_b}, distribution={distribution})
+model = init(model, keys[-2], sigma_w={sigma_w}, **numbers)
+# The first layer brings the inputs to the variance q.
+model[0] = init(model[0], keys[-1], sigma_w={first}, **numbers)
 print(model)
 """,
 }
 
 
 def init(
-    activation: ActivationArgument,
-    framework: Annotated[str, typer.Option("--framework", help=f"{', '.join(SNIPPETS)}.")],
-    sigma_b: Annotated[
-        float, typer.Option("--sigma-b", help="Standard deviation of the biases.")
-    ] = 0.1,
+    activation: ActivationArgument = None,
+    named: ActivationOption = None,
+    framework: Annotated[
+        str | None,
+        typer.Option(
+            "--framework",
+            help=f"The framework of the code, which must be given: {', '.join(FRAMEWORKS)}.",
+            autocompletion=among(FRAMEWORKS),
+        ),
+    ] = None,
+    depth: Annotated[
+        int | None,
+        typer.Option(
+            "--depth",
+            help="Number L of layers, >= 1. With it σw and σb are chosen as by `meanfield "
+            f"recommend`. Without it the code has {DEPTH} layers.",
+        ),
+    ] = None,
+    sigma_b: SigmaBOption = None,
+    sigma_w: SigmaWOption = None,
+    q: Annotated[
+        float | None,
+        typer.Option(
+            "--q",
+            help="Variance q to which the first layer brings its pre-activations, > 0. Without it "
+            "q is the one that the layers keep.",
+            show_default=False,
+        ),
+    ] = None,
     distribution: Annotated[
-        str, typer.Option("--distribution", help="gaussian or orthogonal.")
+        str,
+        typer.Option(
+            "--distribution",
+            help="How weights are drawn: gaussian or orthogonal.",
+            autocompletion=among(ENSEMBLES),
+        ),
     ] = "gaussian",
     second_moment: Annotated[
-        float, typer.Option("--second-moment", help="Of the inputs, |x|²/N.")
+        float,
+        typer.Option(
+            "--second-moment", help="Second moment |x|²/N of the network's inputs x in R^N, > 0."
+        ),
     ] = 1.0,
     param: ParamOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Print code that puts a network of PyTorch, Flax, Keras or Equinox on the edge of chaos."""
-    from meanfield.errors import unknown_name
-    from meanfield.integrations.critical import critical_scales
+    from meanfield.assessment import require_count
 
-    if framework not in SNIPPETS:
+    if framework is not None and framework not in SNIPPETS:
         raise unknown_name("framework", framework, SNIPPETS)
-    if distribution not in ("gaussian", "orthogonal"):
-        raise unknown_name("distribution", distribution, ("gaussian", "orthogonal"))
-    phi = load_activation(activation, param)
-    scales = critical_scales(phi, sigma_b, None, second_moment)
-    name = json.dumps(distribution)
-    phi_code, imports = _activation_code(activation, shown_params(param))
-    given = f"activation={phi_code}, sigma_b={sigma_b!r}, distribution={name}"
-    given += "" if second_moment == 1 else f", second_moment={second_moment!r}"
-    numbers = f"sigma_w = {scales.sigma_w!r}, first layer {scales.first!r}"
-    print(f"# {activation}, sigma_b = {sigma_b!r}: {numbers}")
-    print(
-        SNIPPETS[framework]
-        .strip()
-        .format(
-            given=given,
-            imports=imports,
-            first=repr(scales.first),
-            sigma_w=repr(scales.sigma_w),
-            sigma_b=repr(sigma_b),
-            distribution=name,
+    if distribution not in ENSEMBLES:
+        raise unknown_name("distribution", distribution, ENSEMBLES)
+    legal = math.isfinite(second_moment) and second_moment > 0
+    require(legal, "second_moment", second_moment, "a finite number > 0")
+    name = one_activation(activation, named)
+    phi, params = load_activation(name, param), shown_params(param)
+    if depth is not None:
+        require_count("depth", depth)
+    given_layer(phi, sigma_w, sigma_b, q=q)
+    framework_ = given("--framework", framework, f"one of {', '.join(SNIPPETS)}")
+    layer, q = _network(phi, depth, sigma_w, sigma_b, q)
+    if q < layer.sigma_b**2:
+        raise MeanFieldError(
+            f"q = {q!r} is not legal; it must be >= sigma_b² = {layer.sigma_b**2:g}"
         )
+    _warn_of_drift(layer, q)
+    first = math.sqrt((q - layer.sigma_b**2) / second_moment)
+    numbers = {"sigma_w": layer.sigma_w, "sigma_b": layer.sigma_b, "q": q, "first": first}
+    record = {"activation": name, **params, "framework": framework_, "distribution": distribution}
+    record |= {key: float(value) for key, value in numbers.items()}
+    record |= {"second_moment": second_moment, "depth": DEPTH if depth is None else depth}
+    phi_code, imports = _activation_code(name, params)
+    words = {key: repr(value) for key, value in record.items()}
+    words["distribution"] = json.dumps(distribution)
+    code = SNIPPETS[framework_].strip().format(**words, phi=phi_code, imports=imports)
+    if as_json:
+        emit({**record, "code": code}, True, "")
+        return
+    print(
+        f"# {name}, sigma_b = {words['sigma_b']}: sigma_w = {words['sigma_w']}, "
+        f"first layer {words['first']}, q = {words['q']}"
     )
+    print(code)
+
+
+def _network(
+    phi: "Activation",
+    depth: int | None,
+    sigma_w: float | None,
+    sigma_b: float | None,
+    q: float | None,
+) -> "tuple[Dense, float]":
+    """Return the layer, and the variance that it keeps: those for a depth, if it is given."""
+    from meanfield.recommendation import chosen_network
+
+    if depth is not None and sigma_w is None and sigma_b is None:
+        point = chosen_network(phi, depth, None)
+        if point is not None:
+            q = float(point.q) if q is None else q
+            sigma_w, sigma_b = float(point.sigma_w), float(point.sigma_b)
+    return load_network(phi, sigma_w, sigma_b, q=q)
+
+
+def _warn_of_drift(layer: "Dense", q: float) -> None:
+    from meanfield.criticality import STEADY
+
+    slope = float(layer.variance_slope(q))
+    if slope > 1 + STEADY:
+        warnings.warn(
+            f"at sigma_b = {layer.sigma_b:g} V' = {slope:.4g} > 1: networks leave the variance "
+            f"q = {q:.4g} by and by; meanfield recommend has cures",
+            MeanFieldWarning,
+            stacklevel=2,
+        )
 
 
 def _activation_code(name: str, params: dict[str, float]) -> tuple[str, str]:
-    """Return code that stands for an activation, and the lines that it needs."""
+    """Return code that stands for an activation wherever it runs, and the lines that it needs."""
+    from meanfield.activations.files import is_file
+
     values = "".join(f", {key}={value!r}" for key, value in params.items())
-    quoted = json.dumps(name)
-    if ":" in name:
+    if is_file(name):
+        file, _, function = name.rpartition(":")
+        place = json.dumps(f"{Path(file).resolve()}:{function}", ensure_ascii=False)
         line = "from meanfield.activations.files import load\n"
-        return f"load({quoted}).make({values.removeprefix(', ')})", line
+        return f"load({place}).make({values.removeprefix(', ')})", line
+    quoted = json.dumps(name)
     if params:
         return f"mf.activation({quoted}{values})", "import meanfield as mf\n"
     return quoted, ""

@@ -1,16 +1,39 @@
 """What a user types, read: activations by name or from a file, and their parameters."""
 
-import dataclasses
-import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from meanfield.errors import MeanFieldError
 
 if TYPE_CHECKING:
     from meanfield.activations import Activation
-    from meanfield.layers import Dense
     from meanfield.sweep.config import GridSpec
+
+Value = TypeVar("Value")
+
+
+def one_activation(positional: str | None, option: str | None) -> str:
+    """Return the activation that is named by its place, by --activation, or by both alike."""
+    if positional is None and option is None:
+        raise MeanFieldError(
+            "ACTIVATION must be given: a name from `meanfield list activations`, such as tanh, "
+            "or FILE.py:NAME"
+        )
+    if None not in (positional, option) and positional != option:
+        raise MeanFieldError(
+            f"ACTIVATION {positional} and --activation {option} differ; one of them is legal"
+        )
+    return option if positional is None else positional  # pyright: ignore[reportReturnType]
+
+
+def given(name: str, value: Value | None, legal: str) -> Value:
+    """Return an option's value. Raises `MeanFieldError` where there is none.
+
+    It is asked after the values that are there have been judged, so it is no duty of Typer's.
+    """
+    if value is None:
+        raise MeanFieldError(f"{name} must be given: {legal}")
+    return value
 
 
 def load_activation(name: str, params: list[str] | None) -> "Activation":
@@ -37,50 +60,6 @@ def shown_params(param: list[str] | None) -> dict[str, float]:
         if [k for k, _ in pairs].count(key) > 1:
             raise MeanFieldError(f"--param {key} is given twice; once is legal")
     return dict(pairs)
-
-
-def load_layer(
-    phi: "Activation", sigma_w: float | None, sigma_b: float, ensemble: str, keep: float
-) -> "Dense":
-    """Return the layer that options name: a critical one without --sigma-w."""
-    from meanfield.layers import Dense
-
-    # The constructor checks what the edge of chaos does not: the ensemble and `keep`.
-    layer = Dense(phi, 1.0 if sigma_w is None else sigma_w, sigma_b, ensemble, keep)  # pyright: ignore[reportArgumentType]
-    if sigma_w is not None:
-        return layer
-    return dataclasses.replace(layer, sigma_w=_critical_sigma_w(layer))
-
-
-def _critical_sigma_w(layer: "Dense") -> float:
-    """Return the σw with which a layer is critical, whatever its own is."""
-    from meanfield.criticality import edge_of_chaos
-    from meanfield.errors import Status
-
-    critical = edge_of_chaos(layer.phi, layer.sigma_b)
-    status = Status(int(critical.status))
-    if status != Status.OK:
-        raise MeanFieldError(
-            f"--sigma-w must be given: the edge of chaos has no point at sigma_b = "
-            f"{layer.sigma_b:g} ({status.message})"
-        )
-    # V and χ1 know the variance of weights over `keep` alone.
-    return float(critical.sigma_w) * math.sqrt(layer.keep)
-
-
-def fixed_variance(layer: "Dense") -> float:
-    """Return the variance q* that layers keep, the one that is reached from 1."""
-    from meanfield.errors import Status
-    from meanfield.fixedpoint import steady_state
-
-    state = steady_state(layer)
-    status = Status(int(state.status))
-    if status != Status.OK:
-        raise MeanFieldError(
-            f"--q must be given, or another --sigma-b: no variance is kept at sigma_w = "
-            f"{layer.sigma_w:g}, sigma_b = {layer.sigma_b:g} ({status.message})"
-        )
-    return float(state.q)
 
 
 def check_use(spec: "GridSpec", known: set[str], checks: Sequence[str] = ()) -> None:

@@ -12,7 +12,10 @@ from meanfield.errors import MeanFieldError
 
 # What a drawing may be saved as.
 FORMATS = (".png", ".pdf", ".svg")
-Rows = tuple[tuple[str, ...], list[tuple[str, ...]]]
+# A cell that is a list is printed line by line.
+Row = tuple[str | list[str], ...]
+# A header, and what is below it.
+Rows = tuple[tuple[str, ...], list[Row]]
 
 
 def emit(record: dict[str, Any], as_json: bool, title: str) -> None:
@@ -72,9 +75,9 @@ def activation_rows() -> Rows:
     """Return the table of activations."""
     from meanfield.activations import activations
 
-    rows = []
+    rows: list[Row] = []
     for name, cls in sorted(activations.items()):
-        params = "\n".join(f"{k} = {v[0]:g}, {v[1]}" for k, v in cls.parameters().items())
+        params = [f"{k} = {v[0]:g}, {v[1]}" for k, v in cls.parameters().items()]
         kinks = ", ".join(f"{float(k):g}" for k in cls().kinks())
         alias = f" (= {cls.name})" if cls.name != name else ""
         rows.append((name + alias, cls.formula, params, kinks, cls.source))
@@ -85,7 +88,7 @@ def observable_rows() -> Rows:
     """Return the table of observables."""
     from meanfield.observables import observables
 
-    rows = [(o.name, o.symbol, o.long_name) for o in observables.values()]
+    rows: list[Row] = [(o.name, o.symbol, o.long_name) for o in observables.values()]
     return ("name", "symbol", "meaning"), rows
 
 
@@ -93,16 +96,17 @@ def figure_rows() -> Rows:
     """Return the table of figures."""
     from meanfield.plots import figures
 
-    rows = [(f.name, f.title, f.source) for _, f in sorted(figures.items())]
+    rows: list[Row] = [(f.name, f.title, f.source) for _, f in sorted(figures.items())]
     return ("name", "content", "source"), rows
 
 
 def config_rows() -> Rows:
     """Return the table of shipped configs."""
-    from meanfield.sweep.config import shipped
+    from meanfield.shipped import shipped
     from meanfield.training.spec import load_either
 
-    rows = [(name, spec.what, spec.title) for name in shipped() for spec in [load_either(name)]]
+    specs = [(name, load_either(name)) for name in shipped()]
+    rows: list[Row] = [(name, one.what, one.title) for name, one in specs]
     return ("name", "kind", "content"), rows
 
 

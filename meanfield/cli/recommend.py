@@ -1,12 +1,13 @@
 """The command `meanfield recommend`: how to initialise a deep network with an activation."""
 
 import math
+import shlex
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from meanfield.cli.inputs import load_activation, shown_params
-from meanfield.cli.options import ActivationArgument, JsonOption, ParamOption
+from meanfield.cli.inputs import given, load_activation, one_activation, shown_params
+from meanfield.cli.options import ActivationArgument, ActivationOption, JsonOption, ParamOption
 from meanfield.cli.output import console
 
 if TYPE_CHECKING:
@@ -15,16 +16,33 @@ if TYPE_CHECKING:
 
 
 def recommend(
-    activation: ActivationArgument,
-    depth: Annotated[int, typer.Option("--depth", help="Layers of the network.")],
+    activation: ActivationArgument = None,
+    named: ActivationOption = None,
+    depth: Annotated[
+        int | None,
+        typer.Option("--depth", help="Number L of layers of the network, >= 1. It must be given."),
+    ] = None,
     width: Annotated[
-        int | None, typer.Option("--width", help="Units in a layer: adds what these change.")
+        int | None,
+        typer.Option(
+            "--width",
+            help="Units N of a layer, >= 1. With it the page says how much squared gradients vary "
+            "between networks of this width.",
+        ),
     ] = None,
     sigma_b: Annotated[
-        float | None, typer.Option("--sigma-b", help="That of the biases; by default chosen too.")
+        float | None,
+        typer.Option(
+            "--sigma-b",
+            help="Standard deviation σb of the biases, >= 0. Without it σb is chosen too.",
+            show_default=False,
+        ),
     ] = None,
     free: Annotated[
-        str | None, typer.Option("--free", help="A parameter of the activation to choose.")
+        str | None,
+        typer.Option(
+            "--free", help="Name of a parameter of φ, as a. Its value is chosen for the depth."
+        ),
     ] = None,
     param: ParamOption = None,
     as_json: JsonOption = False,
@@ -32,17 +50,56 @@ def recommend(
     """Recommend how to initialise a deep network: σw, σb, weights, and why."""
     import json
 
-    from meanfield.recommendation import recommend
+    from meanfield.recommendation import recommend, require_wishes
 
-    phi = load_activation(activation, param)
-    found = recommend(phi, depth, width, sigma_b, free)
+    name = one_activation(activation, named)
+    phi = load_activation(name, param)
+    require_wishes(phi, width, sigma_b, free)
+    layers = given("--depth", depth, "the number of layers, an integer >= 1")
+    found = recommend(phi, layers, width, sigma_b, free)
+    params = shown_params(param)
+    following = _next(name, params, free, layers, found)
     if as_json:
-        print(json.dumps(_record(activation, shown_params(param), found), ensure_ascii=False))
+        print(json.dumps(_record(name, params, found, following), ensure_ascii=False))
     else:
-        _print_page(activation, free, found)
+        _print_page(name, free, found)
+        if following:
+            print(f"\nnext: {following}")
 
 
-def _record(name: str, params: dict[str, float], found: "Recommendation") -> dict[str, Any]:
+def _next(
+    name: str, params: dict[str, float], free: str | None, depth: int, found: "Recommendation"
+) -> str | None:
+    """Return the command that makes code of the network to use, None where there is none."""
+    from meanfield.activations import activations
+
+    one = found.choice
+    if one is None:
+        return None
+    if one is found.best:
+        if free is not None and found.parameter is not None:
+            params = {**params, free: found.parameter}
+    else:
+        name, cured = one.layer.phi.name, type(one.layer.phi)
+        if name not in activations or activations[name] is not cured:
+            return f"write the cure into a file; meanfield recommend FILE.py:NAME --depth {depth}"
+        params = {key: float(getattr(one.layer.phi, key)) for key in cured.parameters()}
+    numbers = {
+        **{f"-p {key}=": value for key, value in params.items()},
+        "--sigma-w ": float(one.layer.sigma_w),
+        "--sigma-b ": float(one.layer.sigma_b),
+        "--q ": one.q,
+    }
+    options = " ".join(f"{option}{value:.12g}" for option, value in numbers.items())
+    return (
+        f"meanfield init {shlex.quote(name)} --framework torch --depth {depth} {options} "
+        f"--distribution {one.layer.ensemble}"
+    )
+
+
+def _record(
+    name: str, params: dict[str, float], found: "Recommendation", following: str | None
+) -> dict[str, Any]:
     return {
         "activation": name,
         **params,
@@ -51,6 +108,7 @@ def _record(name: str, params: dict[str, float], found: "Recommendation") -> dic
         "parameter": found.parameter,
         "stretch": found.stretch,
         "cures": [{"words": c.words, **_numbers(c.assessment)} for c in found.cures],
+        "next": following,
     }
 
 
@@ -71,6 +129,7 @@ def _numbers(one: "Assessment") -> dict[str, Any]:
         "width": one.width,
         "width_spread": one.width_spread,
         "trainable": one.trainable,
+        "faults": list(one.faults),
     }
     lost = {k for k, v in numbers.items() if isinstance(v, float) and not math.isfinite(v)}
     return {k: None if k in lost else v for k, v in numbers.items()}
@@ -93,11 +152,11 @@ def _print_page(name: str, free: str | None, found: "Recommendation") -> None:
         page.print(f"\n[bold]Cure[/bold]: {cure.words}", highlight=False)
         _print_network(page, "the cured activation", cure.assessment)
     if found.choice is None or not found.choice.trainable:
-        page.print("\nno network of this depth was found that can be trained")
+        page.print("\nno network of this depth was found that meets the criteria")
 
 
 def _print_network(page: Any, name: str, one: "Assessment") -> None:
-    verdict = "can be trained" if one.trainable else "can not be trained"
+    verdict = "can be trained" if one.trainable else f"trains slowly: {'; '.join(one.faults)}"
     page.print(f"[bold]{name}, {one.depth} layers: {verdict}[/bold]")
     layer = one.layer
     page.print(

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from meanfield.cli.inputs import fixed_variance, load_activation, load_layer, shown_params
+from meanfield.cli.inputs import load_activation, one_activation, shown_params
+from meanfield.cli.network import load_network
 from meanfield.cli.options import (
     ActivationArgument,
+    ActivationOption,
     EnsembleOption,
     JsonOption,
     KeepOption,
@@ -18,6 +20,7 @@ from meanfield.cli.options import (
     SigmaWOption,
 )
 from meanfield.cli.output import check_drawing, console, emit, progress
+from meanfield.cli.waiting import waiting
 from meanfield.errors import MeanFieldError
 
 if TYPE_CHECKING:
@@ -29,45 +32,67 @@ SYMBOLS = {"q1": "q1", "q2": "q2", "c": "c", "gradient": "|δ|²", "m1": "m1", "
 
 
 def simulate(
-    activation: ActivationArgument,
-    sigma_b: SigmaBOption = 0.0,
+    activation: ActivationArgument = None,
+    named: ActivationOption = None,
+    sigma_b: SigmaBOption = None,
     sigma_w: SigmaWOption = None,
     depth: Annotated[
-        int | None, typer.Option("--depth", help=f"Number of layers, by default {DEPTH}.")
+        int | None,
+        typer.Option("--depth", help=f"Number L of layers, >= 1. Without it L is {DEPTH}."),
     ] = None,
     width: Annotated[
-        int | None, typer.Option("--width", help=f"Width of all, by default {WIDTH}.")
+        int | None,
+        typer.Option("--width", help=f"Units of every layer, >= 1. Without it N is {WIDTH}."),
     ] = None,
     widths: Annotated[
-        str | None, typer.Option("--widths", help="Widths N_0,N_1,...,N_L, instead of both.")
+        str | None,
+        typer.Option(
+            "--widths",
+            help="Units layer by layer, the inputs first: N_0,N_1,...,N_L, as 300,400,500. It "
+            "replaces --depth and --width.",
+        ),
     ] = None,
     ensemble: EnsembleOption = "gaussian",
     keep: KeepOption = 1.0,
     q: Annotated[
         float | None,
-        typer.Option("--q", help="Variance of the inputs; by default the fixed point."),
+        typer.Option(
+            "--q",
+            help="Variance q of the two inputs of the first φ, > 0. Without it q is the one that "
+            "the layers keep.",
+            show_default=False,
+        ),
     ] = None,
-    c: Annotated[float, typer.Option("--c", help="Correlation of the two inputs.")] = 0.5,
-    networks: Annotated[int, typer.Option("--networks", help="How many networks.")] = 20,
-    seed: Annotated[int, typer.Option("--seed", help="Of the random numbers.")] = 0,
+    c: Annotated[
+        float, typer.Option("--c", help="Correlation c of the two inputs, -1 <= c <= 1.")
+    ] = 0.5,
+    networks: Annotated[
+        int, typer.Option("--networks", help="Number of random networks, >= 2.")
+    ] = 20,
+    seed: Annotated[
+        int, typer.Option("--seed", help="Seed of the random numbers, an integer >= 0.")
+    ] = 0,
     memory: Annotated[
-        str, typer.Option("--memory", help="What networks may take at once, as 512MiB.")
+        str,
+        typer.Option("--memory", help="Memory that networks may take at a time, as 512MiB or 2GB."),
     ] = "1GiB",
     param: ParamOption = None,
     plot: PlotOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Simulate random networks, and compare signals, gradients and Jacobians with the theory."""
-    from meanfield.ensemble import compare_with_theory
-    from meanfield.ensemble import simulate as simulate_networks
-
     if plot:
         check_drawing(plot)
-    phi = load_activation(activation, param)
+    name = one_activation(activation, named)
     chosen = _widths(depth, width, widths)
-    layer = load_layer(phi, sigma_w, sigma_b, ensemble, keep)
-    q = fixed_variance(layer) if q is None else q
-    with progress(f"{activation}: random networks", "networks") as report:
+    with waiting(f"finding the network of {name}"):
+        from meanfield.ensemble import compare_with_theory, count_fitting
+        from meanfield.ensemble import simulate as simulate_networks
+
+        phi = load_activation(name, param)
+        count_fitting(chosen, c, networks, seed, memory, jacobians=True)
+        layer, q = load_network(phi, sigma_w, sigma_b, ensemble, keep, q)
+    with progress(f"{name}: random networks", "networks") as report:
         simulation = simulate_networks(
             layer, chosen, q, c, networks=networks, seed=seed, memory=memory, report=report
         )
@@ -77,13 +102,13 @@ def simulate(
         from meanfield.plots.simulation import draw_simulation
         from meanfield.studies.simulation import simulation_data
 
-        dataset = simulation_data(simulation, comparison).assign_attrs(activation=activation)
+        dataset = simulation_data(simulation, comparison).assign_attrs(activation=name)
         save_as(draw_simulation(dataset), plot)
     record: dict[str, Any] = {
-        "activation": activation,
+        "activation": name,
         **shown_params(param),
         "sigma_w": layer.sigma_w,
-        "sigma_b": sigma_b,
+        "sigma_b": layer.sigma_b,
         "ensemble": ensemble,
         "keep": keep,
         "widths": chosen,
@@ -100,7 +125,7 @@ def simulate(
         return
     if len(set(chosen)) == 1:
         record["widths"] = f"{len(chosen)} of {chosen[0]}"
-    emit(record, as_json, f"{activation}: random networks")
+    emit(record, as_json, f"{name}: random networks")
     _print_rows(comparison)
     print(_verdict(comparison, networks))
 

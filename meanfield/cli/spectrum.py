@@ -4,9 +4,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from meanfield.cli.inputs import fixed_variance, load_activation, load_layer, shown_params
+from meanfield.cli.inputs import load_activation, one_activation, shown_params
+from meanfield.cli.network import load_network
 from meanfield.cli.options import (
     ActivationArgument,
+    ActivationOption,
     EnsembleOption,
     JsonOption,
     KeepOption,
@@ -16,7 +18,7 @@ from meanfield.cli.options import (
     SigmaWOption,
 )
 from meanfield.cli.output import check_drawing, emit
-from meanfield.errors import Status
+from meanfield.errors import Status, require
 
 if TYPE_CHECKING:
     from meanfield.spectrum import JacobianSpectrum
@@ -45,35 +47,44 @@ PAIRS = {
 
 
 def spectrum(
-    activation: ActivationArgument,
-    sigma_b: SigmaBOption = 0.0,
+    activation: ActivationArgument = None,
+    named: ActivationOption = None,
+    sigma_b: SigmaBOption = None,
     sigma_w: SigmaWOption = None,
-    depth: Annotated[float, typer.Option("--depth", help="Number of layers.")] = 8,
+    depth: Annotated[
+        float, typer.Option("--depth", help="Number L of layers, >= 1; it may be a fraction.")
+    ] = 8,
     ensemble: EnsembleOption = "gaussian",
     keep: KeepOption = 1.0,
     q: Annotated[
         float | None,
-        typer.Option("--q", help="Variance of pre-activations; by default the fixed point."),
+        typer.Option(
+            "--q",
+            help="Variance q of the pre-activations, > 0. Without it q is the one that the layers "
+            "keep.",
+            show_default=False,
+        ),
     ] = None,
     param: ParamOption = None,
     plot: PlotOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Find the spectrum of a deep network's Jacobian: singular values, atoms, edges, moments."""
-    from meanfield.spectrum import jacobian_spectrum
+    from meanfield.spectrum import LAYERS, jacobian_spectrum
 
     if plot:
         check_drawing(plot)
-    phi = load_activation(activation, param)
-    layer = load_layer(phi, sigma_w, sigma_b, ensemble, keep)
-    q = fixed_variance(layer) if q is None else q
+    name = one_activation(activation, named)
+    phi = load_activation(name, param)
+    require(LAYERS[0](depth), "depth", depth, LAYERS[1])
+    layer, q = load_network(phi, sigma_w, sigma_b, ensemble, keep, q)
     found = jacobian_spectrum(layer, q, depth)
     status = Status(int(found.status))
     record: dict[str, Any] = {
-        "activation": activation,
+        "activation": name,
         **shown_params(param),
         "sigma_w": layer.sigma_w,
-        "sigma_b": sigma_b,
+        "sigma_b": layer.sigma_b,
         "ensemble": ensemble,
         "keep": keep,
         "q": q,
@@ -86,14 +97,12 @@ def spectrum(
         from meanfield.plots.spectrum import draw_spectrum
         from meanfield.studies.spectrum import spectrum_data
 
-        dataset = spectrum_data(found).assign_attrs(
-            activation=activation, ensemble=ensemble, depth=depth
-        )
+        dataset = spectrum_data(found).assign_attrs(activation=name, ensemble=ensemble, depth=depth)
         save_as(draw_spectrum(dataset), plot)
         record["plot"] = str(plot)
     if not as_json:
         record = _lines(record)
-    emit(record, as_json, f"{activation}: {status.message}")
+    emit(record, as_json, f"{name}: {status.message}")
 
 
 def _numbers(found: "JacobianSpectrum") -> dict[str, Any]:

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from meanfield.cli.inputs import check_use
+from meanfield.cli.completion import FILES, METHODS, among, complete_config
+from meanfield.cli.inputs import check_use, given
 from meanfield.cli.options import JsonOption, OutOption, OverwriteOption, StoreArgument
 from meanfield.cli.output import emit, progress
 from meanfield.cli.stopping import stoppable
+from meanfield.cli.waiting import waiting
 
 if TYPE_CHECKING:
     from meanfield.errors import Status
@@ -17,8 +19,8 @@ if TYPE_CHECKING:
     from meanfield.sweep.store import Store
 
 CONFIG_HELP = (
-    "A TOML file, or a name from `list configs`. Of a file, nothing is executed but the Python "
-    "files of activations that it names as file.py:function."
+    "A name from `meanfield list configs`, or a TOML file. Of activations that the file names as "
+    "FILE.py:NAME, the Python files are executed."
 )
 # So many chunks, the last ones, say how fast a sweep goes.
 RECENT = 64
@@ -27,33 +29,56 @@ PAUSE = 20
 
 
 def sweep(
-    config: Annotated[str, typer.Argument(help=CONFIG_HELP)],
+    config: Annotated[str, typer.Argument(help=CONFIG_HELP, autocompletion=complete_config)],
     out: OutOption = Path("results"),
     method: Annotated[
-        str | None, typer.Option("--method", help="table, quadrature or auto, not that of CONFIG.")
+        str | None,
+        typer.Option(
+            "--method",
+            help="How networks are solved: table, quadrature or auto. It replaces the method of "
+            "CONFIG.",
+            autocompletion=among(METHODS),
+        ),
     ] = None,
     overwrite: OverwriteOption = False,
     retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Compute again what raised an error.")
+        bool,
+        typer.Option("--retry-failed", help="Compute those chunks again that raised an error."),
     ] = False,
     workers: Annotated[
-        int | None, typer.Option("--workers", help="Compute on so many processes, or Slurm jobs.")
+        int | None,
+        typer.Option(
+            "--workers",
+            help="Number of processes that compute, >= 1; with --slurm, number of Slurm jobs.",
+        ),
     ] = None,
     scheduler: Annotated[
-        str | None, typer.Option("--scheduler", help="Compute on this dask: tcp://HOST:PORT.")
+        str | None,
+        typer.Option(
+            "--scheduler",
+            help="Address of a running dask scheduler, as tcp://HOST:PORT, whose workers compute.",
+        ),
     ] = None,
-    slurm: Annotated[bool, typer.Option("--slurm", help="Let Slurm start the workers.")] = False,
+    slurm: Annotated[
+        bool,
+        typer.Option("--slurm", help="Start the workers as Slurm jobs; --workers says how many."),
+    ] = False,
     memory: Annotated[
         str | None,
-        typer.Option("--memory", help="What workers, or each Slurm job, may hold: 2GiB."),
+        typer.Option(
+            "--memory",
+            help="Memory that this process, all workers together, or each Slurm job may hold, as "
+            "2GiB.",
+        ),
     ] = None,
 ) -> None:
     """Compute a sweep into OUT/NAME.zarr; one that was interrupted goes on where it stopped."""
-    from meanfield.memory import parse_memory
-    from meanfield.method import require_method
-    from meanfield.sweep import load_config
+    with waiting(f"reading {config}"):
+        from meanfield.memory import parse_memory
+        from meanfield.method import require_method
+        from meanfield.sweep import load_config
 
-    spec = load_config(config)
+        spec = load_config(config)
     if method is not None:
         spec = spec.model_copy(update={"method": require_method(method)})
     limit = None if memory is None else parse_memory(memory)
@@ -195,12 +220,27 @@ def _rate(store: "Store") -> float | None:
 
 def export(
     store: StoreArgument,
-    to: Annotated[str, typer.Option("--to", help="netcdf, csv or parquet.")],
+    to: Annotated[
+        str | None,
+        typer.Option(
+            "--to",
+            help=f"Kind of the file, which must be given: {', '.join(FILES)}.",
+            autocompletion=among(FILES),
+        ),
+    ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="The file; by default beside the store.")
+        Path | None,
+        typer.Option(
+            "--out", "-o", help="The file. Without it the file lies beside STORE, under its name."
+        ),
     ] = None,
 ) -> None:
     """Write a sweep as one file that other programs read, its labels kept."""
+    from meanfield.sweep import open_results
     from meanfield.sweep.export import export_results
 
-    print(f"wrote {export_results(store, to, out)}")
+    if to is None:
+        # A store that cannot be read is told of before what is missing.
+        open_results(store)
+    kind = given("--to", to, f"one of {', '.join(FILES)}")
+    print(f"wrote {export_results(store, kind, out)}")

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from meanfield.cli.completion import complete_training
 from meanfield.cli.inputs import check_use
 from meanfield.cli.options import FolderOption, OutOption, OverwriteOption
 from meanfield.cli.output import progress
 from meanfield.cli.stopping import stoppable
+from meanfield.cli.waiting import waiting
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -19,16 +21,22 @@ if TYPE_CHECKING:
 
 def train(
     config: Annotated[
-        str, typer.Argument(help="A TOML file, or a name from `list configs` that begins train_.")
+        str,
+        typer.Argument(
+            help="A name from `meanfield list configs` that begins train_, or a TOML file.",
+            autocompletion=complete_training,
+        ),
     ],
     out: OutOption = Path("results"),
     folder: FolderOption = None,
     overwrite: OverwriteOption = False,
 ) -> None:
     """Train networks on a grid into OUT/NAME.zarr; what was interrupted goes on."""
-    from meanfield.training import load_training
+    with waiting(f"reading {config}"):
+        from meanfield.training import load_training
 
-    path = run(load_training(config), out, folder, overwrite)
+        spec = load_training(config)
+    path = run(spec, out, folder, overwrite)
     print(f"wrote {path}")
 
 

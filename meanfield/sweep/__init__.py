@@ -1,6 +1,6 @@
 """Grids of networks: a TOML config becomes a labelled dataset on disk."""
 
-from meanfield.sweep.config import config_names
+from meanfield.shipped import config_names
 from meanfield.sweep.engine import run_sweep
 from meanfield.sweep.export import export_results
 from meanfield.sweep.spec import SweepSpec, load_config

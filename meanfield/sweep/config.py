@@ -27,6 +27,7 @@ from pydantic import (
 from meanfield.activations import Activation, activation, activations
 from meanfield.activations.files import InFile, is_file, load
 from meanfield.errors import MeanFieldError
+from meanfield.shipped import config_directory, shipped
 
 WEIGHT_AXES = ("sigma_w", "weight_variance")
 BIAS_AXES = ("sigma_b", "bias_variance")
@@ -34,8 +35,6 @@ BIAS_AXES = ("sigma_b", "bias_variance")
 MAX_POINTS = 100_000
 # Where names of files begin, while a config is read.
 FOLDER = "folder"
-# What of the shipped configs is no sweep begins so.
-TRAINING = "train_"
 # Of these keys a training has at least one, a sweep none.
 TRAINING_KEYS = frozenset({"data", "depth", "width", "epochs", "learning_rate", "seeds"})
 
@@ -227,28 +226,6 @@ class GridSpec(Strict):
 
 
 Config = TypeVar("Config", bound=GridSpec)
-
-
-def config_directory() -> Path:
-    """Return where the shipped configs are: in the wheel, or beside the package's sources."""
-    package = Path(__file__).resolve().parent.parent
-    inside = package / "configs"
-    return inside if inside.is_dir() else package.parent / "configs"
-
-
-def shipped() -> list[str]:
-    """Return the names of all configs that ship with the package."""
-    return sorted(path.stem for path in config_directory().glob("*.toml"))
-
-
-def config_names() -> list[str]:
-    """Return the names of the sweeps that ship with the package."""
-    return [name for name in shipped() if not name.startswith(TRAINING)]
-
-
-def training_names() -> list[str]:
-    """Return the names of the trainings that ship with the package."""
-    return [name for name in shipped() if name.startswith(TRAINING)]
 
 
 def is_training(table: dict[str, Any]) -> bool:

@@ -43,10 +43,13 @@ def export_results(store: str | Path, kind: str, out: str | Path | None = None) 
         raise MeanFieldError(
             f"--to {kind} needs {' and '.join(missing)}: pip install {' '.join(missing)}"
         )
-    path = Path(store).with_suffix(suffix) if out is None else Path(out)
+    dataset = open_results(store)
+    place = Path(store)
+    # The folder in which one is has no name of its own.
+    place = place if place.name else place.absolute()
+    path = place.with_suffix(suffix) if out is None else Path(out)
     if path.exists():
         raise MeanFieldError(f"{path} exists; remove it, or choose another file with --out")
-    dataset = open_results(store)
     building = path.with_name(f".{path.name}.{os.getpid()}.building")
     try:
         write(dataset, building)
