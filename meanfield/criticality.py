@@ -39,6 +39,7 @@ import numpy as np
 from meanfield._elementwise import NON_NEGATIVE, POSITIVE, asked, elementwise, namespace
 from meanfield._struct import concrete, elements, flattened, on_host, struct
 from meanfield.activations.base import Activation, require_activation, require_single
+from meanfield.arguments import legal_number, number
 from meanfield.edge_batch import edges
 from meanfield.errors import MeanFieldError, Status, require
 from meanfield.method import Method, completed, size_of, uses_table
@@ -147,6 +148,7 @@ def edge_of_chaos(phi: Activation, sigma_b: ScalarLike, method: Method = "auto")
     agree to 1e-10.
     """
     require_activation("phi", phi)
+    sigma_b = legal_number("sigma_b", sigma_b, NON_NEGATIVE)
     numbers = (sigma_b, *jax.tree.leaves(phi))
     size = size_of(*numbers)
 
@@ -160,9 +162,7 @@ def edge_of_chaos(phi: Activation, sigma_b: ScalarLike, method: Method = "auto")
 
     if not uses_table(method, size, obstacle):
         return _edge_of_chaos(phi, sigma_b)
-    sigma_b = np.asarray(sigma_b, dtype=float)
-    require(NON_NEGATIVE[0](sigma_b), "sigma_b", sigma_b, NON_NEGATIVE[1])
-    return _read_edge(phi, sigma_b)
+    return _read_edge(phi, np.asarray(sigma_b, dtype=float))
 
 
 def _read_edge(phi: Activation, sigma_b: np.ndarray) -> CriticalPoint:
@@ -371,7 +371,7 @@ def edge_curve(phi: Activation, q: ScalarLike | None = None) -> EdgeCurve:
     status of that point says so.
     """
     require_single(phi)
-    grid = np.geomspace(1e-4, 1e4, 161) if q is None else np.atleast_1d(q)
+    grid = np.geomspace(1e-4, 1e4, 161) if q is None else np.atleast_1d(number("q", q))
     if grid.ndim > 1:
         raise MeanFieldError(
             f"q of shape {grid.shape} is not legal; it must be a list of variances"

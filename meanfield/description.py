@@ -42,9 +42,11 @@ from meanfield.activations import (
     shift,
     torch_gain,
 )
+from meanfield.activations.base import require_activation
 from meanfield.activations.sampling import sampled
+from meanfield.arguments import single
 from meanfield.criticality import edge_branches
-from meanfield.errors import MeanFieldError, Status, require
+from meanfield.errors import Status
 from meanfield.line import density
 from meanfield.panels import NODES, gauss, places
 from meanfield.rates import Regime, convergence_rate
@@ -197,12 +199,9 @@ def describe(phi: Activation, mean: float = 0.0, variance: float = 1.0) -> Descr
     >>> describe(activation("relu")).verdict.universality
     'scale-invariant'
     """
-    if not isinstance(phi, Activation):
-        raise MeanFieldError(
-            f"phi = {phi!r} is not legal; it must be an Activation (activation(name) makes one)"
-        )
-    require(np.isfinite(mean), "mean", mean, "a finite number")
-    require(POSITIVE[0](np.asarray(variance)), "variance", variance, POSITIVE[1])
+    require_activation("phi", phi)
+    mean = single("mean", mean, (np.isfinite, "a finite number"))
+    variance = single("variance", variance, POSITIVE)
     form = shape(phi)
     statistics = _statistics(phi, _turns(phi))
     verdict = classify(phi)
@@ -215,7 +214,7 @@ def describe(phi: Activation, mean: float = 0.0, variance: float = 1.0) -> Descr
         shape=form,
         relu_distance=_relu_distance(phi, form),
         statistics=statistics,
-        response=_response(phi, float(mean), float(variance), statistics),
+        response=_response(phi, mean, variance, statistics),
         initialisation=_initialisation(phi, statistics),
         edge=tuple(_edge(phi)),
         verdict=verdict,

@@ -15,8 +15,9 @@ import numpy as np
 from meanfield._elementwise import PIECE, POSITIVE, elementwise
 from meanfield._struct import concrete, flattened, pick
 from meanfield.activations.sampling import sampled
-from meanfield.errors import MeanFieldError, require
-from meanfield.layers import Covariance, Dense, Layer, require_covariance
+from meanfield.arguments import count
+from meanfield.errors import require
+from meanfield.layers import Covariance, Dense, Layer, covariance_numbers
 from meanfield.method import Method, completed, in_parallel, size_of, uses_table
 from meanfield.rollout_batch import FIXED, is_fixed, roll
 from meanfield.separation import segments
@@ -61,12 +62,10 @@ def rollout(
     A `Covariance` of arrays whose last axis has length depth + 1, the inputs first. Its
     `epsilon` = 1 - c is relatively accurate at every depth.
     """
-    if not isinstance(depth, int) or depth < 0:
-        raise MeanFieldError(f"depth = {depth!r} is not legal; it must be an integer >= 0")
-    require_covariance(q1, q2, q12)
-    numbers = (q1, q2, q12)
-    count = size_of(*numbers) * depth
-    if uses_table(method, -(-count // LAYERS), lambda: _obstacle(layer, *numbers)):
+    depth = count("depth", depth, 0)
+    numbers = q1, q2, q12 = covariance_numbers(q1, q2, q12)
+    size = size_of(*numbers) * depth
+    if uses_table(method, -(-size // LAYERS), lambda: _obstacle(layer, *numbers)):
         return _read(cast(Dense, layer), q1, q2, q12, depth)
     return _rollout(layer, q1, q2, q12, depth)
 

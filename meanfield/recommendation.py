@@ -37,16 +37,17 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import optimize
 
+from meanfield._elementwise import NON_NEGATIVE
 from meanfield._struct import on_host
 from meanfield.activations import Activation, LeakyRelu, Relu, activation, centre, mollify
 from meanfield.activations.base import require_single
+from meanfield.arguments import count, single
 from meanfield.assessment import (
     CORRELATION,
     DIGITS,
     SPREAD,
     Assessment,
     assess,
-    require_count,
 )
 from meanfield.criticality import (
     STEADY,
@@ -129,9 +130,9 @@ def recommend(
     Raises `MeanFieldError` for what is not legal. Takes seconds: spectra are computed.
     """
     require_single(phi)
-    require_count("depth", depth)
-    if width is not None:
-        require_count("width", width)
+    depth = count("depth", depth, 1)
+    width = None if width is None else count("width", width, 1)
+    sigma_b = None if sigma_b is None else single("sigma_b", sigma_b, NON_NEGATIVE)
     value = None
     if free is not None:
         phi, value = _freed(phi, free, depth, sigma_b)
@@ -150,7 +151,7 @@ def critical_bias(phi: Activation, depth: int) -> float:
     NaN where there is none. A network with a φ(x/a) needs a linear region of a ≥ σb/σb°.
     """
     require_single(phi)
-    require_count("depth", depth)
+    depth = count("depth", depth, 1)
     found = _widest(phi, depth, isometric=True)
     return math.nan if found is None else float(found.sigma_b)
 
