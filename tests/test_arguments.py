@@ -200,19 +200,19 @@ def test_arithmetic_with_layers_says_how_layers_are_composed(operation):
 
 
 def test_a_series_is_made_of_a_tuple_or_list_of_layers():
-    assert mf.Serial([LAYER, LAYER]).layers == (LAYER, LAYER)  # pyright: ignore[reportArgumentType]
+    assert mf.Serial([LAYER, LAYER]).layers == (LAYER, LAYER)
     with pytest.raises(MeanFieldError, match=r"^layers = Dense.* it must be a tuple of layers"):
-        mf.Serial(LAYER)  # pyright: ignore[reportArgumentType]
+        mf.Serial(LAYER)
 
 
 def test_kinks_may_be_an_array():
     kinks = np.array([0.0, 1.0])
-    clipped = mf.from_callable(lambda x: jnp.clip(x, 0, 1), kinks=kinks)  # pyright: ignore[reportArgumentType]
+    clipped = mf.from_callable(lambda x: jnp.clip(x, 0, 1), kinks=kinks)
     assert clipped.kinks() == (0.0, 1.0)
     assert arguments.listed("kinks", kinks) == (0.0, 1.0)
     for wrong in (np.int64(3), "ab", [None], [np.inf]):
         with pytest.raises(MeanFieldError, match=r"^kinks = "):
-            mf.from_callable(jnp.tanh, kinks=wrong)  # pyright: ignore[reportArgumentType]
+            mf.from_callable(jnp.tanh, kinks=wrong)
 
 
 @dataclasses.dataclass

@@ -359,7 +359,7 @@ def test_axes_are_integers():
     drawn = mf.init.weights(1.0, in_axis=np.int64(0), out_axis=np.int64(1))
     assert drawn(jax.random.key(0), (2, 3)).shape == (2, 3)
     with pytest.raises(MeanFieldError, match=r"^in_axis = 0.5 is not legal"):
-        mf.init.weights(1.0, in_axis=0.5)  # pyright: ignore[reportArgumentType]
+        mf.init.weights(1.0, in_axis=0.5)
 
 
 def test_axes_and_types():
