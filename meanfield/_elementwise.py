@@ -5,6 +5,7 @@ broadcast together, and each element is computed as if it were alone. A kernel i
 kind of activation, not for each shape: it fills vectors of one length as far as they are needed.
 """
 
+import dataclasses
 import functools
 import inspect
 import math
@@ -18,7 +19,8 @@ from jax.sharding import Mesh, PartitionSpec
 
 from meanfield import devices
 from meanfield._struct import Hosted, OnHost, Whole, concrete, map_leaves, pick, tracing
-from meanfield.errors import MeanFieldError, Status, require
+from meanfield.arguments import Domain, legal_number, number
+from meanfield.errors import MeanFieldError, Status
 
 # The length of vectors that kernels are compiled for; longer vectors are cut.
 LENGTH = 128
@@ -29,7 +31,6 @@ PIECE = 32
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-Domain = tuple[Callable[[Any], Any], str]
 POSITIVE: Domain = (lambda x: (x > 0) & (x < np.inf), "a finite number > 0")
 NON_NEGATIVE: Domain = (lambda x: (x >= 0) & (x < np.inf), "a finite number >= 0")
 # What is not known yet, NaN or an overflow, is handed on.
@@ -70,16 +71,14 @@ def elementwise(
                         f"{name} = {value!r} is not legal; it must not be text "
                         "(activation(name) makes an activation)"
                     )
-                if isinstance(value, list | tuple) and name not in static_argnames:
-                    bound.arguments[name] = np.asarray(value, dtype=float)
+                if name not in static_argnames and not dataclasses.is_dataclass(value):
+                    bound.arguments[name] = number(name, value)
             try:
                 np.broadcast_shapes(*_shapes(_numbers(bound.arguments)[0]))
             except ValueError as error:
                 raise MeanFieldError(f"arguments of {function.__name__}: {error}") from error
-            for name, (check, legal) in domains.items():
-                value = bound.arguments[name]
-                if concrete(value):
-                    require(check(np.asarray(value, dtype=float)), name, value, legal)
+            for name, domain in domains.items():
+                legal_number(name, bound.arguments[name], domain)
             fixed = tuple((k, v) for k, v in bound.arguments.items() if k in static_argnames)
             dynamic = {k: v for k, v in bound.arguments.items() if k not in static_argnames}
             devices.require_precision()
@@ -97,7 +96,7 @@ def elementwise(
             mesh, lanes = devices.mesh_of(*leaves), devices.lanes()
             if mesh is None and lanes is None and concrete(*leaves) and not tracing():
                 return _by_vectors(functools.partial(first, fixed), dynamic)
-            dynamic = jax.tree.map(lambda x: jnp.asarray(x, dtype=float), dynamic)
+            dynamic = jax.tree.map(_traceable, dynamic)
             if mesh is not None:
                 dynamic = jax.tree.map(lambda x: devices.moved(x, mesh), dynamic)
             # What the host computes it computes for all elements together.
@@ -192,8 +191,9 @@ def _by_vectors(kernel: Callable[..., Any], dynamic: Any) -> Any:
     def flat(leaf: Any) -> Any:
         if isinstance(leaf, Whole):
             return leaf
-        vector = np.zeros(-(-max(size, 1) // LENGTH) * LENGTH)
-        vector[:size] = np.broadcast_to(np.asarray(leaf, dtype=float), shape).reshape(-1)
+        values = _number(leaf)
+        vector = np.zeros(-(-max(size, 1) // LENGTH) * LENGTH, values.dtype)
+        vector[:size] = np.broadcast_to(values, shape).reshape(-1)
         return vector
 
     def piece(leaf: Any, start: int) -> Any:
@@ -236,7 +236,7 @@ def asked(function: Callable[..., Any], like: Any, *records: Any) -> Any:
     Where a record is not legal, or a number NaN, it is NaN, and its status OUT_OF_DOMAIN.
     """
     leaves, tree = jax.tree.flatten(plain(records))
-    leaves = [x if jnp.result_type(x) == jnp.int8 else jnp.asarray(x, float) for x in leaves]
+    leaves = [_traceable(x) for x in leaves]
     shape = jnp.broadcast_shapes(*map(jnp.shape, leaves))
     # All of one shape, so that what vmap puts before them lines up.
     leaves = [jax.lax.stop_gradient(jnp.broadcast_to(x, shape)) for x in leaves]
@@ -342,6 +342,11 @@ def _number(x: Any) -> np.ndarray:
     """Return a number or an array; codes stay what they are."""
     values = np.asarray(x)
     return values if values.dtype == np.int8 else np.asarray(values, dtype=float)
+
+
+def _traceable(x: Any) -> jax.Array:
+    """Return what `_number` does, as an array of JAX."""
+    return jnp.asarray(x, None if jnp.result_type(x) == jnp.int8 else float)
 
 
 def _is_hosted(x: Any) -> bool:

@@ -16,8 +16,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from meanfield.errors import MeanFieldError
-
 C = TypeVar("C")
 
 
@@ -87,16 +85,6 @@ def concrete(*values: Any) -> bool:
 def tracing() -> bool:
     """Return whether JAX is tracing, so that even what is made of numbers alone is a tracer."""
     return isinstance(jnp.zeros(()), Tracer)
-
-
-def require_number(name: str, value: Any) -> None:
-    """Raise `MeanFieldError` unless a value is a real number, an array of them or traced."""
-    if isinstance(value, Tracer):
-        return
-    if not concrete(value) or not np.issubdtype(np.asarray(value).dtype, np.number):
-        raise MeanFieldError(f"{name} = {value!r} is not legal; it must be a real number")
-    if np.iscomplexobj(value):
-        raise MeanFieldError(f"{name} = {value!r} is not legal; it must be a real number")
 
 
 def flattened(record: C) -> tuple[C, tuple[int, ...]]:

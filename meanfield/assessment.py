@@ -38,6 +38,7 @@ from typing import Any
 import numpy as np
 
 from meanfield._elementwise import by_host
+from meanfield.arguments import count
 from meanfield.criticality import STEADY
 from meanfield.errors import MeanFieldError
 from meanfield.jacobian import jacobian_moments, slope_kurtosis
@@ -155,7 +156,8 @@ def assess(layer: Dense, depth: int, q: float, width: int | None = None) -> Asse
     It should be a variance that the layer keeps. The recommended ensemble is orthogonal where it
     halves m2/m1².
     """
-    require_count("depth", depth)
+    depth = count("depth", depth, 1)
+    width = None if width is None else count("width", width, 1)
     if width is not None and layer.keep != 1:
         raise MeanFieldError(f"width = {width} is not legal with dropout; its spread is not known")
     seen = {
@@ -187,11 +189,6 @@ def assess(layer: Dense, depth: int, q: float, width: int | None = None) -> Asse
 def _exp(x: float) -> float:
     """Return exp(x), inf where it overflows."""
     return math.inf if x >= LARGEST else math.exp(x)
-
-
-def require_count(name: str, value: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise MeanFieldError(f"{name} = {value!r} is not legal; it must be an integer >= 1")
 
 
 def _width_spread(layer: Dense, q: float, depth: int, width: int) -> float:

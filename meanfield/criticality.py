@@ -39,6 +39,7 @@ import numpy as np
 from meanfield._elementwise import NON_NEGATIVE, POSITIVE, asked, elementwise, namespace
 from meanfield._struct import concrete, elements, flattened, on_host, struct
 from meanfield.activations.base import Activation, ActivationLike, as_activation, single_activation
+from meanfield.arguments import legal_number, number
 from meanfield.edge_batch import edges
 from meanfield.errors import MeanFieldError, Status, require
 from meanfield.method import Method, completed, size_of, uses_table
@@ -153,6 +154,7 @@ def edge_of_chaos(
     agree to 1e-10.
     """
     phi = as_activation(phi)
+    sigma_b = legal_number("sigma_b", sigma_b, NON_NEGATIVE)
     numbers = (sigma_b, *jax.tree.leaves(phi))
     size = size_of(*numbers)
 
@@ -166,9 +168,7 @@ def edge_of_chaos(
 
     if not uses_table(method, size, obstacle):
         return _edge_of_chaos(phi, sigma_b)
-    sigma_b = np.asarray(sigma_b, dtype=float)
-    require(NON_NEGATIVE[0](sigma_b), "sigma_b", sigma_b, NON_NEGATIVE[1])
-    return _read_edge(phi, sigma_b)
+    return _read_edge(phi, np.asarray(sigma_b, dtype=float))
 
 
 def _read_edge(phi: Activation, sigma_b: np.ndarray) -> CriticalPoint:
@@ -377,7 +377,7 @@ def edge_curve(phi: ActivationLike, q: ScalarLike | None = None) -> EdgeCurve:
     status of that point says so.
     """
     phi = single_activation(phi)
-    grid = np.geomspace(1e-4, 1e4, 161) if q is None else np.atleast_1d(q)
+    grid = np.geomspace(1e-4, 1e4, 161) if q is None else np.atleast_1d(number("q", q))
     if grid.ndim > 1:
         raise MeanFieldError(
             f"q of shape {grid.shape} is not legal; it must be a list of variances"

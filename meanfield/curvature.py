@@ -24,6 +24,7 @@ import numpy as np
 
 from meanfield._elementwise import POSITIVE, elementwise
 from meanfield._struct import struct
+from meanfield.arguments import count
 from meanfield.errors import MeanFieldError, Status
 from meanfield.fixedpoint import steady_state
 from meanfield.layers import Dense
@@ -56,9 +57,7 @@ def curvature_propagation(layer: Dense, depth: int, q0: ScalarLike = 1.0) -> Cur
     """
     if not isinstance(layer, Dense):
         raise MeanFieldError(f"layer = {layer!r} is not legal; it must be a Dense layer")
-    if not isinstance(depth, int) or depth < 0:
-        raise MeanFieldError(f"depth = {depth!r} is not legal; it must be an integer >= 0")
-    return _propagate(layer, q0, depth)
+    return _propagate(layer, q0, count("depth", depth, 0))
 
 
 def _followed(layer: Any, q0: np.ndarray, depth: int) -> Curvature:

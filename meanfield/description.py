@@ -44,8 +44,9 @@ from meanfield.activations import (
 )
 from meanfield.activations.base import ActivationLike, as_activation
 from meanfield.activations.sampling import sampled
+from meanfield.arguments import single
 from meanfield.criticality import edge_branches
-from meanfield.errors import Status, require
+from meanfield.errors import Status
 from meanfield.line import density
 from meanfield.panels import NODES, gauss, places
 from meanfield.rates import Regime, convergence_rate
@@ -199,8 +200,8 @@ def describe(phi: ActivationLike, mean: float = 0.0, variance: float = 1.0) -> D
     'scale-invariant'
     """
     phi = as_activation(phi)
-    require(np.isfinite(mean), "mean", mean, "a finite number")
-    require(POSITIVE[0](np.asarray(variance)), "variance", variance, POSITIVE[1])
+    mean = single("mean", mean, (np.isfinite, "a finite number"))
+    variance = single("variance", variance, POSITIVE)
     form = shape(phi)
     statistics = _statistics(phi, _turns(phi))
     verdict = classify(phi)
@@ -213,7 +214,7 @@ def describe(phi: ActivationLike, mean: float = 0.0, variance: float = 1.0) -> D
         shape=form,
         relu_distance=_relu_distance(phi, form),
         statistics=statistics,
-        response=_response(phi, float(mean), float(variance), statistics),
+        response=_response(phi, mean, variance, statistics),
         initialisation=_initialisation(phi, statistics),
         edge=tuple(_edge(phi)),
         verdict=verdict,

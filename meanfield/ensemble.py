@@ -50,7 +50,7 @@ import numpy as np
 
 from meanfield import random_networks as random
 from meanfield._elementwise import CORRELATION, POSITIVE
-from meanfield._struct import require_number
+from meanfield.arguments import count, illegal, integer, legal_number, single
 from meanfield.errors import MeanFieldError, Status, require, unknown_name
 from meanfield.fixedpoint import steady_state
 from meanfield.layers import Covariance, Dense, Layer, Repeat, Serial
@@ -180,6 +180,7 @@ def simulate(
     """
     widths = _checked_widths(widths)
     layers = _dense_layers(layer, len(widths) - 1)
+    networks, seed = count("networks", networks, 2), count("seed", seed, 0)
     fitting = count_fitting(widths, c, networks, seed, memory, jacobians)
     kept = _checked_spectra(spectra, len(layers), jacobians)
     inputs = _inputs(layer, q, c)
@@ -203,10 +204,9 @@ def count_fitting(
     widths: Sequence[int], c: float, networks: int, seed: int, memory: int | str, jacobians: bool
 ) -> int:
     """Return how many networks fit into memory. Raises what `simulate` does for these arguments."""
-    require(_is_count(networks, 2), "networks", networks, "an integer >= 2")
-    require(_is_count(seed, 0) and seed < SEEDS, "seed", seed, "an integer from 0 to 2⁶³ - 1")
-    require_number("c", c)
-    require(np.ndim(c) == 0 and CORRELATION[0](np.asarray(c)), "c", c, CORRELATION[1])
+    count("networks", networks, 2)
+    require(count("seed", seed, 0) < SEEDS, "seed", seed, "an integer from 0 to 2⁶³ - 1")
+    c = single("c", c, CORRELATION)
     if widths[0] == 1 and abs(c) < 1:
         raise MeanFieldError(f"c = {c} is not legal; inputs of width 1 have the correlation ±1")
     need, budget = _network_bytes(tuple(widths), jacobians), parse_memory(memory)
@@ -227,8 +227,11 @@ def compare_with_theory(simulation: Simulation) -> Comparison:
     A z-score is (mean - theory)/(standard error). It tests the theory only where the standard
     error is above the networks' own deviation of relative order L/N: see `meanfield.ensemble`.
     Of n networks it follows Student's distribution with n - 1 degrees of freedom. There are rows
-    for every quantity and layer, but for m2 only as far as widths are equal.
+    for every quantity and layer, but for m2 only as far as widths are equal. Raises
+    `MeanFieldError` for what is no simulation.
     """
+    if not isinstance(simulation, Simulation):
+        raise illegal("simulation", simulation, "what simulate returns")
     theory = _theory(simulation)
     last = len(simulation.layers)
     rows = []
@@ -278,8 +281,8 @@ def _shown(count: int) -> str:
 
 
 def _is_count(value: Any, least: int) -> bool:
-    integer = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    return integer and bool(value >= least)
+    whole = integer(value)
+    return whole is not None and whole >= least
 
 
 def _checked_widths(widths: Sequence[int]) -> tuple[int, ...]:
@@ -297,11 +300,13 @@ def _checked_widths(widths: Sequence[int]) -> tuple[int, ...]:
 def _checked_spectra(spectra: Sequence[int] | None, depth: int, jacobians: bool) -> tuple[int, ...]:
     if spectra is None:
         return (depth,) if jacobians else ()
-    if not isinstance(spectra, Sequence):
-        raise MeanFieldError(f"spectra = {spectra!r} is not legal; it must be a list of layers")
+    try:
+        spectra = tuple(spectra)
+    except TypeError as error:
+        raise illegal("spectra", spectra, "a list of layers") from error
     if spectra and not jacobians:
         raise MeanFieldError("spectra are those of Jacobians; jacobians must be True")
-    if not all(_is_count(number, 0) and number <= depth for number in spectra):
+    if not all(_is_count(layer, 0) and layer <= depth for layer in spectra):
         raise MeanFieldError(
             f"spectra = {spectra!r} is not legal; it must be numbers of layers from 0 to {depth}"
         )
@@ -337,18 +342,20 @@ def _flat(layer: Layer) -> Iterator[Dense]:
 
 
 def _inputs(layer: Layer, q: float | tuple[float, float] | None, c: float) -> Covariance:
+    c = single("c", c, CORRELATION)
     if q is None:
         state = steady_state(layer)
         if int(state.status) != Status.OK:
             reason = Status(int(state.status)).message
             raise MeanFieldError(f"q must be given, as there is no steady state: {reason}")
         q = float(state.q)
-    variances = np.asarray(q)
-    require_number("q", variances)
-    legal = variances.shape in ((), (2,)) and POSITIVE[0](variances)
-    require(legal, "q", q, "a finite number > 0, or two of them")
+    one_or_two = (
+        lambda q: np.shape(q) in ((), (2,)) and POSITIVE[0](q),
+        "a finite number > 0, or two of them",
+    )
+    variances = np.asarray(legal_number("q", q, one_or_two))
     q1, q2 = np.broadcast_to(variances, 2)
-    return Covariance(float(q1), float(q2), 1.0 - min(1.0, max(-1.0, float(c))))
+    return Covariance(float(q1), float(q2), 1.0 - min(1.0, max(-1.0, c)))
 
 
 def _network_bytes(widths: tuple[int, ...], jacobians: bool) -> int:

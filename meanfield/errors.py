@@ -65,9 +65,17 @@ _MESSAGES = {
 
 
 def check(result: Result) -> Result:
-    """Return `result` unchanged if every status in it is OK, else raise `SolutionError`."""
+    """Return `result` unchanged if every status in it is OK, else raise `SolutionError`.
+
+    Raises `MeanFieldError` for what has no `status`: arrays, and records that cannot fail.
+    """
     import numpy as np
 
+    if not hasattr(result, "status"):
+        raise MeanFieldError(
+            f"result of type {type(result).__name__} is not legal; it must have a status, as what "
+            "steady_state, edge_of_chaos, rollout and open_results return has"
+        )
     codes = np.unique(np.asarray(result.status))  # pyright: ignore[reportAttributeAccessIssue]
     bad = [Status(int(code)) for code in codes if code != Status.OK]
     if bad:

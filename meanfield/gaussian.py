@@ -31,9 +31,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from meanfield._elementwise import CORRELATION
-from meanfield._struct import concrete, static, struct
-from meanfield.errors import MeanFieldError, require
+from meanfield._elementwise import CORRELATION, NON_NEGATIVE
+from meanfield._struct import static, struct
+from meanfield.arguments import legal_number, listed, number
+from meanfield.errors import MeanFieldError
 from meanfield.price import legal_epsilon, statistic
 from meanfield.quadrature import Sums, half_line, line_sums, panel, plane_sums
 from meanfield.typing import Array, ScalarLike
@@ -147,7 +148,7 @@ def expect(f: Function, q: ScalarLike, kinks: Kinks = (), size: int = LINE_SIZE)
     A scalar: NaN where the rule does not resolve f, inf where f overflows. Differentiable
     in q, in the kinks and in what f closes over.
     """
-    _check_arguments(kinks, q=q)
+    kinks, q = listed("kinks", kinks), _variance("q", q)
     rule = line_rule(q, kinks, size)
     return rule.mean(f(jnp.sqrt(jnp.asarray(q, dtype=float)) * rule.z))
 
@@ -176,9 +177,8 @@ def expect_pair(
     A scalar: NaN where the rule does not resolve f or g. Differentiable like `expect`, and in c
     from -1 to 1; at c = ±1 the derivative is infinite where jumps of f and g meet.
     """
-    _check_arguments(kinks, q1=q1, q2=q2)
-    if concrete(c):
-        require(CORRELATION[0](np.asarray(c)), "c", c, CORRELATION[1])
+    kinks, c = listed("kinks", kinks), legal_number("c", c, CORRELATION)
+    q1, q2 = _variance("q1", q1), _variance("q2", q2)
     # What the functions close over may be differentiated too: it becomes an argument.
     (f, f_closed), (g, g_closed) = (jax.closure_convert(h, jnp.zeros(())) for h in (f, g))
     pair = _PairOf(f, g, size)
@@ -439,14 +439,7 @@ def _positive(x: Array) -> Array:
     return jnp.maximum(x, TINY)
 
 
-def _check_arguments(kinks: Kinks, **variances: ScalarLike) -> None:
-    for name, q in variances.items():
-        _require_scalar(name, q)
-        if concrete(q):
-            legal = np.isfinite(np.asarray(q)) & (np.asarray(q) >= 0)
-            require(legal, name, q, "a finite variance >= 0")
-    if not isinstance(kinks, Sequence):
-        raise MeanFieldError(f"kinks = {kinks!r} is not legal; it must be a list or tuple")
-    for k in kinks:
-        if concrete(k):
-            require(np.isfinite(np.asarray(k)), "kinks", k, "finite numbers")
+def _variance(name: str, q: ScalarLike) -> ScalarLike:
+    q = number(name, q)
+    _require_scalar(name, q)
+    return legal_number(name, q, (NON_NEGATIVE[0], "a finite variance >= 0"))

@@ -35,7 +35,7 @@ References
 import abc
 import functools
 import operator
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import jax
 import jax.numpy as jnp
@@ -46,13 +46,13 @@ from meanfield._elementwise import (
     NON_NEGATIVE,
     NOT_NEGATIVE,
     SLACK,
-    Domain,
     either,
     elementwise,
     namespace,
 )
-from meanfield._struct import concrete, require_number, static, struct
+from meanfield._struct import concrete, static, struct
 from meanfield.activations.base import Activation, as_activation
+from meanfield.arguments import Domain, count, illegal, keep_legal, number
 from meanfield.errors import MeanFieldError, require
 from meanfield.price import legal_epsilon
 from meanfield.typing import Array, ScalarLike
@@ -83,6 +83,10 @@ class Covariance:
     q1: ScalarLike
     q2: ScalarLike
     epsilon: ScalarLike
+
+    def __post_init__(self) -> None:
+        for name in ("q1", "q2", "epsilon"):
+            object.__setattr__(self, name, number(name, getattr(self, name)))
 
     def legal(self) -> Any:
         """Return whether no variance is negative, and the correlation is one."""
@@ -158,12 +162,19 @@ class Layer(abc.ABC):
 
     def covariance(self, q1: ScalarLike, q2: ScalarLike, q12: ScalarLike) -> Array:
         """Return the off-diagonal covariance that follows q12, |q12| ≤ √(q1 q2)."""
-        require_covariance(q1, q2, q12)
-        return _covariance(self, q1, q2, q12)
+        return _covariance(self, *covariance_numbers(q1, q2, q12))
 
     def __rshift__(self, after: "Layer") -> "Layer":
         before = self.layers if isinstance(self, Serial) else (self,)
         return Serial((*before, after))
+
+    def _no_arithmetic(self, other: Any) -> NoReturn:
+        raise MeanFieldError(
+            f"layer with {other!r} is not legal; layers are no numbers: "
+            "a >> b puts b after a, and Repeat(a, n) repeats a"
+        )
+
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __matmul__ = _no_arithmetic
 
 
 @elementwise(host=True)
@@ -171,14 +182,18 @@ def _covariance(layer: Layer, q1: ScalarLike, q2: ScalarLike, q12: ScalarLike) -
     return layer.propagate(Covariance.of(q1, q2, q12)).q12
 
 
-def require_covariance(q1: ScalarLike, q2: ScalarLike, q12: ScalarLike) -> None:
-    """Raise `MeanFieldError` unless concrete numbers are variances and their covariance."""
+def covariance_numbers(
+    q1: ScalarLike, q2: ScalarLike, q12: ScalarLike
+) -> tuple[ScalarLike, ScalarLike, ScalarLike]:
+    """Return numbers. Raises `MeanFieldError` unless they are variances and their covariance."""
+    q1, q2, q12 = number("q1", q1), number("q2", q2), number("q12", q12)
     if concrete(q1, q2, q12):
         v1, v2 = np.asarray(q1, dtype=float), np.asarray(q2, dtype=float)
         for name, q in (("q1", v1), ("q2", v2)):
             require(NON_NEGATIVE[0](q), name, q, "a finite variance >= 0")
         legal = np.abs(np.asarray(q12)) <= np.sqrt(v1) * np.sqrt(v2) * (1 + SLACK)
         require(legal, "q12", q12, "at most √(q1·q2) in size")
+    return q1, q2, q12
 
 
 @struct
@@ -200,11 +215,7 @@ class Dense(Layer):
             raise MeanFieldError(
                 f"ensemble = {self.ensemble!r} is not legal; it must be 'gaussian' or 'orthogonal'"
             )
-        for name, (check, legal) in DENSE.items():
-            value = getattr(self, name)
-            require_number(name, value)
-            if concrete(value):
-                require(check(np.asarray(value)), name, value, legal)
+        keep_legal(self, DENSE)
 
     def legal(self) -> Any:
         tests = [check(getattr(self, name)) for name, (check, _) in DENSE.items()]
@@ -290,9 +301,12 @@ class Serial(Layer):
     layers: tuple[Layer, ...]
 
     def __post_init__(self) -> None:
+        if not isinstance(self.layers, list | tuple):
+            raise illegal("layers", self.layers, "a tuple of layers")
         for layer in self.layers:
             if not isinstance(layer, Layer):
                 raise MeanFieldError(f"layer {layer!r} is not legal; it must be a Layer")
+        object.__setattr__(self, "layers", tuple(self.layers))
 
     def legal(self) -> Any:
         return functools.reduce(operator.and_, (layer.legal() for layer in self.layers), True)
@@ -362,8 +376,7 @@ class Repeat(Layer):
     def __post_init__(self) -> None:
         if not isinstance(self.layer, Layer):
             raise MeanFieldError(f"layer {self.layer!r} is not legal; it must be a Layer")
-        if not isinstance(self.times, int) or self.times < 0:
-            raise MeanFieldError(f"times = {self.times!r} is not legal; it must be an integer >= 0")
+        object.__setattr__(self, "times", count("times", self.times, 0))
 
     def legal(self) -> Any:
         return self.layer.legal()

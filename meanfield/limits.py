@@ -12,9 +12,9 @@ import numpy as np
 
 from meanfield._elementwise import POSITIVE
 from meanfield._struct import concrete, flattened, pick
+from meanfield.arguments import legal_number
 from meanfield.batch import EACH, Settled, settle
 from meanfield.devices import chunk
-from meanfield.errors import require
 from meanfield.fixedpoint import (
     CorrelationFixedPoint,
     SteadyState,
@@ -49,6 +49,7 @@ def limits(layer: Layer, q0: ScalarLike = 1.0, method: Method = "auto") -> Limit
     activation has been made; or "auto", which takes the table for 256 networks and more of one
     activation, unless they are traced. Both agree to 1e-10 in q, and to 1e-9 in 1 - c.
     """
+    q0 = legal_number("q0", q0, POSITIVE)
     numbers = (q0, *jax.tree.leaves(layer))
     if uses_table(method, size_of(*numbers), lambda: _obstacle(layer, q0, method)):
         return _read(cast(Dense, layer), q0)
@@ -74,7 +75,6 @@ def _obstacle(layer: Layer, q0: ScalarLike, method: Method) -> str:
 
 
 def _read(layer: Dense, q0: ScalarLike) -> Limits:
-    require(POSITIVE[0](np.asarray(q0, dtype=float)), "q0", q0, POSITIVE[1])
     flat, shape = flattened(layer)
     kinds = distinct(flat.phi, int(np.prod(shape)))
     parts = [

@@ -25,11 +25,13 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import optimize
 
+from meanfield._elementwise import POSITIVE
 from meanfield._struct import on_host
 from meanfield.activations import Activation
 from meanfield.activations.base import ActivationLike, single_activation
+from meanfield.arguments import single
 from meanfield.criticality import CriticalPoint, edge_of_chaos
-from meanfield.errors import MeanFieldError, Status, require, unknown_name
+from meanfield.errors import MeanFieldError, Status, unknown_name
 from meanfield.fixedpoint import SteadyState
 from meanfield.layers import Dense
 from meanfield.observables import Point, observables
@@ -83,7 +85,7 @@ def design(
     Raises `MeanFieldError` for what is not legal.
     """
     phi = single_activation(phi)
-    require(math.isfinite(sigma_b) and sigma_b > 0, "sigma_b", sigma_b, "a finite number > 0")
+    sigma_b = single("sigma_b", sigma_b, POSITIVE)
     limits = [*_read(at_most, 1.0), *_read(at_least, -1.0)]
     if not limits:
         raise MeanFieldError("at_most and at_least are empty; ask for something")
@@ -151,11 +153,11 @@ def _last_legal(check: Callable[[Any], Any], start: float, end: float) -> float:
 
 def _read(limits: Mapping[str, float] | None, sign: float) -> list[tuple[str, float, float]]:
     known = {**dict.fromkeys(NETWORK), **observables}
-    for name, limit in (limits or {}).items():
+    for name in limits or {}:
         if name not in known:
             raise unknown_name("observable", name, known)
-        require(math.isfinite(limit), name, limit, "a finite number")
-    return [(name, float(limit), sign) for name, limit in (limits or {}).items()]
+    finite = (np.isfinite, "a finite number")
+    return [(name, single(name, limit, finite), sign) for name, limit in (limits or {}).items()]
 
 
 NETWORK: dict[str, Callable[[Activation, CriticalPoint], Array]] = {

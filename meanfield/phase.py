@@ -17,15 +17,15 @@ import xarray as xr
 from jax.typing import ArrayLike
 
 from meanfield._elementwise import NON_NEGATIVE, POSITIVE, elementwise, namespace
-from meanfield._struct import require_number
 from meanfield.activations.base import Activation, ActivationLike, single_activation
+from meanfield.arguments import illegal, number, single
 from meanfield.batch import EACH, Settled, settle
 from meanfield.criticality import edge_curve
 from meanfield.depth import scale
 from meanfield.devices import chunk, count, threads
-from meanfield.errors import MeanFieldError, Status, require
+from meanfield.errors import Status, require
 from meanfield.fixedpoint import steady_state
-from meanfield.layers import Dense
+from meanfield.layers import PROBABILITY, Dense
 from meanfield.method import Method, completed, in_parallel, uses_table
 from meanfield.observables import Point, observables
 from meanfield.sweep.grid import STATE, attributes
@@ -76,9 +76,7 @@ def phase_diagram(
     where the status is not OK. All processors work on it.
     """
     phi = single_activation(phi)
-    require_number("q0", q0)
-    if np.ndim(keep) or np.ndim(q0):
-        raise MeanFieldError("keep and q0 must be single numbers here")
+    keep, q0 = single("keep", keep, PROBABILITY), single("q0", q0, POSITIVE)
     axes = {"sigma_w": _axis("sigma_w", sigma_w), "sigma_b": _axis("sigma_b", sigma_b)}
     mesh = np.meshgrid(*axes.values(), indexing="ij")
     flat = [values.ravel() for values in mesh]
@@ -110,7 +108,6 @@ def _look_up(
     phi: Activation, sigma_w: np.ndarray, sigma_b: np.ndarray, q0: float
 ) -> dict[str, np.ndarray]:
     """Return the numbers of networks without dropout by the table of their activation."""
-    require(POSITIVE[0](np.asarray(q0)), "q0", q0, POSITIVE[1])
     tabulated = tabulate(phi, ("moments", "acute"))
 
     layer = Dense(phi, sigma_w, sigma_b)
@@ -155,11 +152,10 @@ def _numbers(layer: Dense, q0: float) -> dict[str, Array]:
 
 
 def _axis(name: str, values: ArrayLike) -> np.ndarray:
-    require_number(name, np.asarray(values))
-    axis = np.atleast_1d(np.asarray(values, dtype=float))
+    axis = np.atleast_1d(np.asarray(number(name, values), dtype=float))
     require(NON_NEGATIVE[0](axis), name, axis, NON_NEGATIVE[1])
     if axis.ndim > 1 or axis.size == 0 or (np.diff(axis) <= 0).any():
-        raise MeanFieldError(f"{name} = {values} is not legal; it must be an ascending list")
+        raise illegal(name, values, "an ascending list")
     return axis
 
 

@@ -12,11 +12,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from meanfield._elementwise import PIECE, POSITIVE, elementwise
-from meanfield._struct import concrete, flattened, pick
+from meanfield._elementwise import PIECE, POSITIVE, elementwise, namespace
+from meanfield._struct import concrete, flattened, pick, struct
 from meanfield.activations.sampling import sampled
-from meanfield.errors import MeanFieldError, require
-from meanfield.layers import Covariance, Dense, Layer, require_covariance
+from meanfield.arguments import count
+from meanfield.errors import Status, require
+from meanfield.layers import Covariance, Dense, Layer, covariance_numbers
 from meanfield.method import Method, completed, in_parallel, size_of, uses_table
 from meanfield.rollout_batch import FIXED, is_fixed, roll
 from meanfield.separation import segments
@@ -34,6 +35,30 @@ SPANS = (4, 16, 64)
 DIGITS = 11
 
 
+@struct
+class Rollout(Covariance):
+    """Two inputs layer by layer along the last axis, and a `status` for each layer.
+
+    It is OK; VANISHES from where a variance is 0, so that correlations mean nothing; NONFINITE from
+    where one overflows; NOT_CONVERGED where an expectation is not resolved.
+    """
+
+    status: Array
+
+    @classmethod
+    def along(cls, path: Covariance) -> "Rollout":
+        """Return the pairs of a path and what became of them."""
+        q1, q2, epsilon = path.q1, path.q2, path.epsilon
+        xp = namespace(q1, q2, epsilon)
+        overflows = xp.cumsum(xp.isinf(q1) | xp.isinf(q2), axis=-1) > 0
+        fades = (q1 == 0) | (q2 == 0)
+        lost = xp.isnan(q1) | xp.isnan(q2) | xp.isnan(epsilon)
+        status = xp.where(lost, Status.NOT_CONVERGED, Status.OK)
+        status = xp.where(fades, Status.VANISHES, status)
+        status = xp.where(overflows, Status.NONFINITE, status)
+        return cls(q1, q2, epsilon, status.astype(np.int8))
+
+
 def rollout(
     layer: Layer,
     q1: ScalarLike,
@@ -41,7 +66,7 @@ def rollout(
     q12: ScalarLike,
     depth: int,
     method: Method = "auto",
-) -> Covariance:
+) -> Rollout:
     """Return the covariances of two inputs through `depth` repetitions of a layer.
 
     Parameters
@@ -58,15 +83,15 @@ def rollout(
 
     Returns
     -------
-    A `Covariance` of arrays whose last axis has length depth + 1, the inputs first. Its
-    `epsilon` = 1 - c is relatively accurate at every depth.
+    A `Rollout`: a `Covariance` of arrays whose last axis has length depth + 1, the inputs first,
+    with a status. Its `epsilon` = 1 - c is relatively accurate at every depth.
+
+    Raises `MeanFieldError` for what is not legal.
     """
-    if not isinstance(depth, int) or depth < 0:
-        raise MeanFieldError(f"depth = {depth!r} is not legal; it must be an integer >= 0")
-    require_covariance(q1, q2, q12)
-    numbers = (q1, q2, q12)
-    count = size_of(*numbers) * depth
-    if uses_table(method, -(-count // LAYERS), lambda: _obstacle(layer, *numbers)):
+    depth = count("depth", depth, 0)
+    numbers = q1, q2, q12 = covariance_numbers(q1, q2, q12)
+    size = size_of(*numbers) * depth
+    if uses_table(method, -(-size // LAYERS), lambda: _obstacle(layer, *numbers)):
         return _read(cast(Dense, layer), q1, q2, q12, depth)
     return _rollout(layer, q1, q2, q12, depth)
 
@@ -83,7 +108,7 @@ def _obstacle(layer: Layer, *numbers: ScalarLike) -> str:
     return "" if layer.keep == 1 else f"a table knows no dropout, keep = {layer.keep}"
 
 
-def _read(layer: Dense, q1: ScalarLike, q2: ScalarLike, q12: ScalarLike, depth: int) -> Covariance:
+def _read(layer: Dense, q1: ScalarLike, q2: ScalarLike, q12: ScalarLike, depth: int) -> Rollout:
     """Return the covariances of pairs by a table where that knows them."""
     (q1, q2, q12), shape = flattened((q1, q2, q12))
     q1, q2, q12 = (np.asarray(x) for x in (q1, q2, q12))
@@ -111,12 +136,13 @@ def _read(layer: Dense, q1: ScalarLike, q2: ScalarLike, q12: ScalarLike, depth: 
         _fill(found, places, _one_by_one(tabulated, pick(start, places), depth))
 
     def solve(numbers: tuple[np.ndarray, np.ndarray, np.ndarray]) -> Covariance:
-        q1, q2, q12 = numbers
-        return _rollout(layer, q1, q2, q12, depth)
+        rolled = _rollout(layer, *numbers, depth)
+        return Covariance(rolled.q1, rolled.q2, rolled.epsilon)
 
     known = np.asarray(np.isfinite(found.epsilon).all(axis=1))
     found = completed(found, known, solve, (q1, q2, q12))
-    return jax.tree.map(lambda x: jnp.asarray(x).reshape(*shape, depth + 1), found)
+    rolled = Rollout.along(jax.tree.map(np.asarray, found))
+    return jax.tree.map(lambda x: jnp.asarray(x).reshape(*shape, depth + 1), rolled)
 
 
 def _unknown(start: Covariance, depth: int) -> Covariance:
@@ -176,10 +202,8 @@ def _are_fixed(layer: Dense, pair: Covariance) -> np.ndarray:
 
 
 @elementwise("depth", host=True, q1=POSITIVE, q2=POSITIVE)
-def _rollout(
-    layer: Layer, q1: ScalarLike, q2: ScalarLike, q12: ScalarLike, depth: int
-) -> Covariance:
-    return _path(layer, Covariance.of(q1, q2, q12), depth)
+def _rollout(layer: Layer, q1: ScalarLike, q2: ScalarLike, q12: ScalarLike, depth: int) -> Rollout:
+    return Rollout.along(_path(layer, Covariance.of(q1, q2, q12), depth))
 
 
 def _steps(layer: Layer, start: Covariance, depth: int) -> Covariance:

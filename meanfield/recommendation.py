@@ -38,18 +38,18 @@ import numpy as np
 from scipy import optimize
 
 from meanfield._elementwise import NON_NEGATIVE
-from meanfield._struct import on_host, require_number
+from meanfield._struct import on_host
 from meanfield.activations import Activation, LeakyRelu, Relu, activation, centre, mollify
 from meanfield.activations.base import ActivationLike, single_activation
 from meanfield.activations.rounding import rounded
 from meanfield.activations.sampling import sampled
+from meanfield.arguments import count, single
 from meanfield.assessment import (
     CORRELATION,
     DIGITS,
     SPREAD,
     Assessment,
     assess,
-    require_count,
 )
 from meanfield.criticality import (
     STEADY,
@@ -58,7 +58,7 @@ from meanfield.criticality import (
     edge_of_chaos,
     is_scale_invariant,
 )
-from meanfield.errors import MeanFieldError, Status, require
+from meanfield.errors import MeanFieldError, Status
 from meanfield.jacobian import slope_kurtosis
 from meanfield.layers import Dense
 from meanfield.propagation import rollout
@@ -134,8 +134,8 @@ def recommend(
     Raises `MeanFieldError` for what is not legal. Takes seconds: spectra are computed.
     """
     phi = single_activation(phi)
-    require_count("depth", depth)
-    require_wishes(phi, width, sigma_b, free)
+    depth = count("depth", depth, 1)
+    width, sigma_b = wishes(phi, width, sigma_b, free)
     value = None
     if free is not None:
         phi, value = _freed(phi, free, depth, sigma_b)
@@ -148,20 +148,17 @@ def recommend(
     return Recommendation(best, why, cures, value, stretch)
 
 
-def require_wishes(
+def wishes(
     phi: Activation, width: int | None, sigma_b: float | None, free: str | None
-) -> None:
-    """Raise what `recommend` does for these arguments, whatever the depth is."""
-    single_activation(phi)
-    if width is not None:
-        require_count("width", width)
-    if sigma_b is not None:
-        require_number("sigma_b", sigma_b)
-        require(NON_NEGATIVE[0](sigma_b), "sigma_b", sigma_b, NON_NEGATIVE[1])
+) -> tuple[int | None, float | None]:
+    """Return a width and a σb. Raises what `recommend` does for these, whatever the depth is."""
+    width = None if width is None else count("width", width, 1)
+    sigma_b = None if sigma_b is None else single("sigma_b", sigma_b, NON_NEGATIVE)
     legal = type(phi).parameters()
     if free is not None and free not in legal:
         takes = ", ".join(legal) or "none"
         raise MeanFieldError(f"free = {free!r} is not legal; the parameters of φ are: {takes}")
+    return width, sigma_b
 
 
 def critical_bias(phi: ActivationLike, depth: int) -> float:
@@ -170,7 +167,7 @@ def critical_bias(phi: ActivationLike, depth: int) -> float:
     NaN where there is none. A network with a φ(x/a) needs a linear region of a ≥ σb/σb°.
     """
     phi = single_activation(phi)
-    require_count("depth", depth)
+    depth = count("depth", depth, 1)
     found = _widest(phi, depth, isometric=True)
     return math.nan if found is None else float(found.sigma_b)
 
@@ -205,8 +202,8 @@ def chosen_network(phi: Activation, depth: int, sigma_b: float | None) -> Critic
 
     None where there is none with q > 0.
     """
-    single_activation(phi)
-    require_count("depth", depth)
+    phi = single_activation(phi)
+    depth = count("depth", depth, 1)
     if sigma_b is None:
         return _widest(phi, depth, True) or _widest(phi, depth, False) or _any(phi)
     point = on_host(edge_of_chaos(phi, sigma_b))

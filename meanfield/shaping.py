@@ -42,11 +42,13 @@ import numpy as np
 from scipy import optimize
 
 from meanfield import smoothed
+from meanfield._elementwise import POSITIVE
 from meanfield.activations import Activation, LeakyRelu, Relu, activation
 from meanfield.activations.base import ActivationLike, single_activation
 from meanfield.activations.combinators import Affine
 from meanfield.activations.sampling import sampled
-from meanfield.errors import MeanFieldError, Status, require
+from meanfield.arguments import count, single
+from meanfield.errors import MeanFieldError, Status
 
 Map = Callable[[float], float]
 Network = int | Callable[[Map, float], float]
@@ -92,7 +94,7 @@ def dks(phi: ActivationLike, network: Network, slope: float = 1.5) -> Shaped:
     is. The status is NO_SOLUTION where no constants are found. For an activation of numbers.
     """
     phi = single_activation(phi)
-    require(slope > 1, "slope", slope, "> 1")
+    slope = single("slope", slope, (lambda x: (x > 1) & (x < np.inf), "a finite number > 1"))
     local = _local(network, lambda psi: lambda x: psi * x, 1.0, slope, (1.0, slope))
     if any(float(jump) for jump in phi.jumps()):
         return _nothing(phi, local)
@@ -124,8 +126,8 @@ def tat(
     shallow for its target. For an activation of numbers.
     """
     phi = single_activation(phi)
-    require(curvature > 0, "curvature", curvature, "> 0")
-    require(0 < correlation < 1, "correlation", correlation, "in (0, 1)")
+    curvature = single("curvature", curvature, POSITIVE)
+    correlation = single("correlation", correlation, (lambda x: (x > 0) & (x < 1), "in (0, 1)"))
     if isinstance(phi, LeakyRelu | Relu):
         return _tailored_relu(phi, network, correlation)
     local = _local(network, lambda tau: lambda x: x + tau, 0.0, curvature, (0.0, curvature))
@@ -160,9 +162,7 @@ def _local(
 def _through(network: Network, local: Map, start: float) -> float:
     if callable(network):
         return float(network(local, start))
-    if isinstance(network, bool) or not isinstance(network, int) or network < 1:
-        raise MeanFieldError(f"network = {network!r} is not legal; it must be a depth >= 1")
-    for _ in range(network):
+    for _ in range(count("network", network, 1)):
         start = local(start)
     return start
 

@@ -45,10 +45,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from meanfield._elementwise import POSITIVE
-from meanfield._struct import concrete, require_number, static, struct
+from meanfield._struct import static, struct
 from meanfield.activations.base import Activation, ActivationLike, single_activation
 from meanfield.activations.sampling import sampled
-from meanfield.errors import MeanFieldError, require
+from meanfield.arguments import legal_number
+from meanfield.errors import MeanFieldError
 from meanfield.layers import S1, Ensemble
 from meanfield.line import density
 from meanfield.panels import gauss, places
@@ -235,10 +236,7 @@ def _smooth(variance: Array, log_x: Array) -> tuple[Array, Array]:
 
 
 def _checked(variance: ScalarLike) -> Array:
-    require_number("variance", variance)
-    value = jnp.asarray(variance, dtype=float)
-    if concrete(variance):
-        require(POSITIVE[0](np.asarray(value)), "variance", variance, POSITIVE[1])
+    value = jnp.asarray(legal_number("variance", variance, POSITIVE), dtype=float)
     return jnp.where(jnp.isfinite(value) & (value > 0), value, jnp.nan)
 
 

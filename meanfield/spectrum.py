@@ -32,9 +32,10 @@ import numpy as np
 
 from meanfield import devices
 from meanfield._elementwise import POSITIVE, on_host_alone
-from meanfield._struct import concrete, require_number, static, struct
+from meanfield._struct import static, struct
 from meanfield.adaptive import FIRST, NODES
-from meanfield.errors import MeanFieldError, Status, require
+from meanfield.arguments import legal_number, number
+from meanfield.errors import MeanFieldError, Status
 from meanfield.layers import Dense, Layer, Repeat, Serial
 from meanfield.slope_law import ORDER
 from meanfield.spectral_grid import MOST
@@ -57,11 +58,7 @@ class Networks:
         """Return the networks of arguments that broadcast; numbers among these are checked."""
         _require_dense(layer)
         devices.require_precision()
-        q, depth = (np.asarray(x, float) if isinstance(x, list | tuple) else x for x in (q, depth))
-        for name, value, (legal, words) in (("q", q, POSITIVE), ("depth", depth, LAYERS)):
-            require_number(name, value)
-            if concrete(value):
-                require(legal(np.asarray(value, dtype=float)), name, value, words)
+        q, depth = legal_number("q", q, POSITIVE), legal_number("depth", depth, LAYERS)
         leaves, tree = jax.tree.flatten((_without_tables(layer), q, depth))
         try:
             shape = np.broadcast_shapes(*map(np.shape, leaves))
@@ -218,7 +215,7 @@ class JacobianSpectrum:
 
     def _read(self, method: Callable[..., np.ndarray], x: ScalarLike) -> Array:
         """Return what a method of the laws returns at x."""
-        x = x if concrete(x) or isinstance(x, jax.Array) else np.asarray(x, dtype=float)
+        x = number("x", x)
 
         def question(networks: Networks, x: Any) -> np.ndarray:
             points = np.asarray(x, dtype=float)
@@ -233,11 +230,7 @@ class JacobianSpectrum:
 
 
 def _probability(p: ScalarLike) -> ScalarLike:
-    p = np.asarray(p, dtype=float) if isinstance(p, list | tuple) else p
-    if concrete(p):
-        value = np.asarray(p, dtype=float)
-        require((value >= 0) & (value <= 1), "p", p, "a probability in [0, 1]")
-    return p
+    return legal_number("p", p, (lambda p: (p >= 0) & (p <= 1), "a probability in [0, 1]"))
 
 
 def _exp(x: Array) -> Array:

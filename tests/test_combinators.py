@@ -104,7 +104,7 @@ def test_combinations_nest():
 
 @pytest.mark.parametrize("rate", [0.0, np.nan, np.inf])
 def test_a_scaling_of_the_input_by_nothing_is_refused(rate):
-    with pytest.raises(mf.MeanFieldError, match=r"^rate = .* is not legal; it must be not 0"):
+    with pytest.raises(mf.MeanFieldError, match=r"^input = .* is not legal; it must be not 0"):
         mf.scale(TANH, input=rate)
 
 

@@ -53,6 +53,12 @@ def test_check_raises_every_bad_status_once_with_its_message():
     assert "OK:" not in text
 
 
+@pytest.mark.parametrize("result", [3, None, np.ones(2), mf.Moments(1.0, 0.0), []])
+def test_check_says_what_it_takes(result):
+    with pytest.raises(mf.MeanFieldError, match="it must have a status, as what steady_state"):
+        mf.check(result)
+
+
 def test_every_error_is_a_value_error():
     assert issubclass(mf.SolutionError, mf.MeanFieldError)
     assert issubclass(mf.MeanFieldError, ValueError)

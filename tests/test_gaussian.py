@@ -328,7 +328,7 @@ def test_a_bad_correlation_is_named(c):
 
 
 def test_bad_kinks_are_named():
-    with pytest.raises(mf.MeanFieldError, match=r"^kinks = 0\.3 is not legal; .* list or tuple"):
+    with pytest.raises(mf.MeanFieldError, match=r"^kinks = 0\.3 is not legal; .* list of finite"):
         mf.expect(jnp.tanh, 1.0, 0.3)
     with pytest.raises(mf.MeanFieldError, match=r"^kinks = nan is not legal; .* finite"):
         mf.expect(jnp.tanh, 1.0, [0.0, np.nan])

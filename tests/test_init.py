@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+from typing import get_args
 
 os.environ["KERAS_BACKEND"] = "jax"
 
@@ -10,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import special
 from test_cli import fails, run
 
 import meanfield as mf
@@ -274,7 +276,7 @@ def test_torch_gains():
 
 
 @pytest.mark.parametrize("shape", [(3, 3, 8, 5), (3, 3, 5, 8)])
-@pytest.mark.parametrize("distribution", ["gaussian", "orthogonal", "delta_orthogonal"])
+@pytest.mark.parametrize("distribution", get_args(mf.init.Distribution))
 def test_kernels_keep_second_moments(shape, distribution):
     keys = jax.random.split(jax.random.key(0), 400)
     draw = mf.init.weights(1.5, distribution)
@@ -283,6 +285,81 @@ def test_kernels_keep_second_moments(shape, distribution):
     norms = (kernels**2).sum(axis=(1, 2, 3))
     error = norms.std() / np.sqrt(norms.size)
     assert abs(norms.mean() - 1.5**2) <= max(4 * error, 1e-12)
+
+
+# The largest |W| √N_in/σw, and E W⁴/(E W²)² - 1, of which the estimated variance has its error.
+SUPPORTS = {"gaussian": (np.inf, 2.0), "uniform": (np.sqrt(3), 0.8)}
+INSIDE = special.erf(np.sqrt(2))
+# Moments of a normal distribution within ±2.
+SECOND = 1 - 4 * np.exp(-2) / np.sqrt(2 * np.pi) / INSIDE
+FOURTH = 3 * SECOND - 16 * np.exp(-2) / np.sqrt(2 * np.pi) / INSIDE
+SUPPORTS["truncated_normal"] = (2 / np.sqrt(SECOND), FOURTH / SECOND**2 - 1)
+
+
+@pytest.mark.parametrize("distribution", SUPPORTS)
+def test_independent_weights_have_their_variance_and_support(distribution):
+    widest, spread = SUPPORTS[distribution]
+    inputs, outputs, sigma_w = 100, 400, 1.7
+    drawn = mf.init.weights(sigma_w, distribution)(jax.random.key(5), (inputs, outputs))
+    unit = np.asarray(drawn, dtype=float) * np.sqrt(inputs) / sigma_w
+    assert np.abs(np.mean(unit**2) - 1) < 4 * np.sqrt(spread / unit.size)
+    assert np.abs(np.mean(unit)) < 4 / np.sqrt(unit.size)
+    assert np.abs(unit).max() <= widest * (1 + 1e-12)
+    if np.isfinite(widest):
+        # So many numbers come close to the ends.
+        assert np.abs(unit).max() > widest * (1 - 5e-3)
+
+
+def test_equinox_takes_every_distribution():
+    eqx = pytest.importorskip("equinox")
+    from meanfield.integrations.equinox import init
+
+    model = eqx.nn.Linear(64, 48, key=jax.random.key(0))
+    drawn = init(
+        model, jax.random.key(1), activation="tanh", sigma_w=1.5, distribution="truncated_normal"
+    )
+    assert np.abs(drawn.weight).max() <= 1.5 / 8 * 2 / np.sqrt(SECOND) * (1 + 1e-6)
+
+
+@pytest.mark.parametrize(
+    "sigma", [np.array([1.5]), [1.5], "wide", None, True, -1.0, np.inf, np.nan, 1j]
+)
+def test_what_is_no_single_standard_deviation_is_named(sigma):
+    with pytest.raises(MeanFieldError, match=r"^sigma_w = .* is not legal; it must be a"):
+        mf.init.weights(sigma)
+    with pytest.raises(MeanFieldError, match=r"^sigma_b = .* is not legal; it must be a"):
+        mf.init.biases(sigma)
+
+
+def test_a_traced_standard_deviation_is_named():
+    with pytest.raises(MeanFieldError, match=r"^sigma_w = .* and not traced"):
+        jax.jit(lambda s: mf.init.weights(s)(jax.random.key(0), (2, 2)))(1.5)
+
+
+@pytest.mark.parametrize("dtype", [jnp.int32, np.int64, bool, jnp.complex64, "words"])
+def test_a_dtype_without_fractions_is_named(dtype):
+    for draw in (mf.init.weights(1.0), mf.init.biases(1.0)):
+        with pytest.raises(MeanFieldError, match=r"^dtype = .* it must be a floating type"):
+            draw(jax.random.key(0), (3, 3), dtype)
+
+
+@pytest.mark.parametrize("distribution", get_args(mf.init.Distribution))
+def test_weights_without_inputs_are_named(distribution):
+    with pytest.raises(MeanFieldError, match=r"^shape = \(3, 0, 4\) is not legal"):
+        mf.init.weights(1.0, distribution)(jax.random.key(0), (3, 0, 4))
+
+
+@pytest.mark.parametrize("shape", [5, (2.5, 3), (True, 3), (-1, 3), None, "ab"])
+def test_what_is_no_shape_is_named(shape):
+    with pytest.raises(MeanFieldError, match=r"^shape = .* is not legal"):
+        mf.init.weights(1.0)(jax.random.key(0), shape)
+
+
+def test_axes_are_integers():
+    drawn = mf.init.weights(1.0, in_axis=np.int64(0), out_axis=np.int64(1))
+    assert drawn(jax.random.key(0), (2, 3)).shape == (2, 3)
+    with pytest.raises(MeanFieldError, match=r"^in_axis = 0.5 is not legal"):
+        mf.init.weights(1.0, in_axis=0.5)
 
 
 def test_axes_and_types():
@@ -294,7 +371,7 @@ def test_axes_and_types():
     for bad in ((3,), ()):
         with pytest.raises(MeanFieldError, match="it needs the axes"):
             mf.init.weights(1.0)(jax.random.key(0), bad)
-    with pytest.raises(MeanFieldError, match="needs a kernel's axes"):
+    with pytest.raises(MeanFieldError, match="it must be that of a kernel"):
         mf.init.weights(1.0, "delta_orthogonal")(jax.random.key(0), (3, 4))
     with pytest.raises(MeanFieldError, match="sigma_w = nan is not legal"):
         mf.init.weights(float("nan"))

@@ -138,7 +138,7 @@ def test_what_has_no_shape_says_so():
     for name in ("linear", "hard_tanh", "abs", "shtanh"):
         assert dks(mf.activation(name), 10).status == mf.Status.NO_SOLUTION
     for legal in (0, True, -3, 10.0, "10"):
-        with pytest.raises(MeanFieldError, match="it must be a depth >= 1"):
+        with pytest.raises(MeanFieldError, match="it must be an integer >= 1"):
             dks(mf.activation("tanh"), legal)
     with pytest.raises(MeanFieldError, match="slope = 1 is not legal"):
         dks(mf.activation("tanh"), 10, 1)

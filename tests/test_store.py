@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import xarray as xr
 from test_sweep import digest, write
 
 import meanfield as mf
@@ -13,6 +14,7 @@ from meanfield.errors import MeanFieldError, MeanFieldWarning, Status
 from meanfield.sweep import grid as grids
 from meanfield.sweep.grid import Grid
 from meanfield.sweep.lock import is_locked, locked
+from meanfield.sweep.spec import spec_of
 from meanfield.sweep.store import Store
 
 TEXT = """
@@ -248,3 +250,32 @@ def test_a_large_store_is_read_when_it_is_looked_at(path):
 def test_no_file_is_left_beside_a_store(path):
     assert sorted(file.name for file in path.parent.iterdir()) == [".store.zarr.lock", "store.zarr"]
     assert Path(path).is_dir()
+
+
+@pytest.mark.parametrize("encoded", [True, False])
+@pytest.mark.parametrize("opened", [mf.open_results, xr.open_zarr])
+def test_a_copy_by_xarray_is_called_one(path, tmp_path, opened, encoded):
+    dataset = opened(path, **({"consolidated": False} if opened is xr.open_zarr else {}))
+    copy = tmp_path / "copy.zarr"
+    (dataset if encoded else dataset.drop_encoding()).to_zarr(copy, consolidated=False)
+    with pytest.raises(MeanFieldError, match=r"copy that xarray wrote.*xarray.open_zarr reads it"):
+        mf.open_results(copy)
+    assert xr.open_zarr(copy, consolidated=False).sizes == dataset.sizes
+
+
+def test_a_store_of_a_smaller_axis_says_what_differs_and_how_to_go_on(tmp_path):
+    def grown(count, sigma_w):
+        axes = {"sigma_w": sigma_w, "sigma_b": {"start": 0.1, "stop": 0.2, "num": count}}
+        return spec_of({"activations": ["hard_tanh"], "axes": axes}, "grown")
+
+    mf.run_sweep(grown(2, np.linspace(1, 2, 3).tolist()), tmp_path)
+    larger = grown(3, np.linspace(1, 2, 41).tolist())
+    with pytest.raises(MeanFieldError) as said:
+        mf.run_sweep(larger, tmp_path)
+    text = str(said.value)
+    assert "axes.sigma_b.num was 2, is 3" in text
+    assert "axes.sigma_w was [1.0, 1.5, 2.0], is 41 values from 1.0 to 2.0" in text
+    assert "give the config another name or choose another directory (--out, out=)" in text
+    assert "start anew in its place (--overwrite, overwrite=True)" in text
+    assert len(text) < 500
+    mf.run_sweep(larger, tmp_path, overwrite=True)

@@ -41,9 +41,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from meanfield._elementwise import by_host, on_host_alone
-from meanfield._struct import Hosted, OnHost, concrete, require_number, struct
+from meanfield._struct import Hosted, OnHost, struct
 from meanfield.activations.called import called, is_callable
-from meanfield.errors import MeanFieldError, require
+from meanfield.arguments import Domain, keep_legal, number
+from meanfield.errors import MeanFieldError
 from meanfield.gaussian import ROUNDING, limit, measured_jumps
 from meanfield.typing import Array, ScalarLike
 
@@ -86,12 +87,7 @@ class Activation(Hosted):
     """Whether φ is known to be odd; its kinks then ascend."""
 
     def __post_init__(self) -> None:
-        for name, (_, legal, check) in self.parameters().items():
-            value = getattr(self, name)
-            require_number(name, value)
-            if concrete(value):
-                array = np.asarray(value, dtype=float)
-                require(np.isfinite(array) & check(array), name, value, legal)
+        keep_legal(self, self.domains())
 
     @classmethod
     def parameters(cls) -> dict[str, tuple[Any, str, Callable[[Any], Any]]]:
@@ -101,6 +97,17 @@ class Activation(Hosted):
             f.name: (f.default, f.metadata["legal"], f.metadata["check"])
             for f in fields
             if "legal" in f.metadata
+        }
+
+    @classmethod
+    def domains(cls) -> dict[str, Domain]:
+        """Return, by name, each parameter's domain, without what is not finite."""
+
+        def finite(check: Callable[[Any], Any]) -> Callable[[Any], Any]:
+            return lambda value: np.isfinite(value) & check(value)
+
+        return {
+            name: (finite(check), legal) for name, (_, legal, check) in cls.parameters().items()
         }
 
     def legal(self) -> Any:
@@ -323,8 +330,8 @@ class Sum(Activation):
     terms: tuple[Activation, ...]
 
     def __post_init__(self) -> None:
-        for weight in self.weights:
-            require_number("weight", weight)
+        weights = tuple(number("weight", weight) for weight in self.weights)
+        object.__setattr__(self, "weights", weights)
         terms = tuple(as_activation(term, "term") for term in self.terms)
         object.__setattr__(self, "terms", terms)
 

@@ -15,6 +15,7 @@ from meanfield.activations.base import (
     as_activation,
     parameter,
 )
+from meanfield.arguments import legal_number
 from meanfield.typing import Array, ScalarLike
 
 
@@ -86,12 +87,19 @@ class Affine(Activation):
 
 def scale(phi: ActivationLike, output: ScalarLike = 1.0, input: ScalarLike = 1.0) -> Activation:
     """Return x ↦ output·φ(input·x); `input` must not be 0."""
-    return Affine(as_activation(phi), rate=input, gain=output)
+    return _affine(as_activation(phi), rate=("input", input), gain=("output", output))
 
 
 def shift(phi: ActivationLike, input: ScalarLike = 0.0, output: ScalarLike = 0.0) -> Activation:
     """Return x ↦ φ(x - input) + output."""
-    return Affine(as_activation(phi), centre=input, offset=output)
+    return _affine(as_activation(phi), centre=("input", input), offset=("output", output))
+
+
+def _affine(phi: Activation, **given: tuple[str, ScalarLike]) -> Affine:
+    """Return an activation of fields that a user knows by other names."""
+    domains = Affine.domains()
+    numbers = {key: legal_number(*named, domains[key]) for key, named in given.items()}
+    return Affine(phi, **numbers)
 
 
 def centre(phi: ActivationLike) -> Activation:

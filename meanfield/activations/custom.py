@@ -21,6 +21,7 @@ from meanfield._struct import static, struct
 from meanfield.activations.base import Activation, Pointwise
 from meanfield.activations.numpy_rules import by_numpy
 from meanfield.activations.torch_modules import Module, is_module
+from meanfield.arguments import listed, single
 from meanfield.errors import MeanFieldError
 from meanfield.panels import derivative
 from meanfield.typing import Array, ScalarLike
@@ -130,9 +131,8 @@ def from_callable(
     name = label or getattr(function, "__name__", "custom")
     if not callable(function):
         raise MeanFieldError(f"function = {function!r} is not legal; it must be callable")
-    given = tuple(sorted(float(k) for k in kinks or ()))
-    if not np.all(np.isfinite(given)):
-        raise MeanFieldError(f"kinks = {given} is not legal; it must be finite numbers")
+    listed_kinks = listed("kinks", () if kinks is None else kinks)
+    given = tuple(sorted(single("kinks", k, (np.isfinite, "finite numbers")) for k in listed_kinks))
     phi = Custom(function, given, name)
     try:
         traced = jax.make_jaxpr(function)(jax.ShapeDtypeStruct(PROBE.shape, float))

@@ -158,7 +158,7 @@ def init(
     as_json: JsonOption = False,
 ) -> None:
     """Print code that puts a network of PyTorch, Flax, Keras or Equinox on the edge of chaos."""
-    from meanfield.assessment import require_count
+    from meanfield.arguments import count
 
     if framework is not None and framework not in SNIPPETS:
         raise unknown_name("framework", framework, SNIPPETS)
@@ -169,7 +169,7 @@ def init(
     name = one_activation(activation, named)
     phi, params = load_activation(name, param), shown_params(param)
     if depth is not None:
-        require_count("depth", depth)
+        count("depth", depth, 1)
     given_layer(phi, sigma_w, sigma_b, q=q)
     framework_ = given("--framework", framework, f"one of {', '.join(SNIPPETS)}")
     layer, q = _network(phi, depth, sigma_w, sigma_b, q)

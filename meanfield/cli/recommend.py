@@ -50,11 +50,11 @@ def recommend(
     """Recommend how to initialise a deep network: σw, σb, weights, and why."""
     import json
 
-    from meanfield.recommendation import recommend, require_wishes
+    from meanfield.recommendation import recommend, wishes
 
     name = one_activation(activation, named)
     phi = load_activation(name, param)
-    require_wishes(phi, width, sigma_b, free)
+    wishes(phi, width, sigma_b, free)
     layers = given("--depth", depth, "the number of layers, an integer >= 1")
     found = recommend(phi, layers, width, sigma_b, free)
     params = shown_params(param)

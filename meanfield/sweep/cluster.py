@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from meanfield import devices
+from meanfield.arguments import count
 from meanfield.errors import MeanFieldError
 from meanfield.sweep.config import FOLDER
 from meanfield.sweep.engine import Engine, Fill, Results, Step, compute, versions
@@ -54,8 +55,7 @@ def local(workers: int, memory: int | None = None) -> Engine:
     one. Raises `MeanFieldError` for no workers, or where dask is absent.
     """
     _require("distributed")
-    _require_workers(workers)
-    return _local(workers, memory)
+    return _local(count("workers", workers, 1), memory)
 
 
 @contextlib.contextmanager
@@ -122,7 +122,7 @@ def slurm(jobs: int, memory: int | None = None) -> Engine:
     configuration lacks something. Where all jobs have ended and none is waiting, so does the sweep.
     """
     _require("distributed", "dask_jobqueue")
-    _require_workers(jobs)
+    jobs = count("workers", jobs, 1)
     if shutil.which("sbatch") is None:
         raise MeanFieldError("--slurm: there is no Slurm here; its sbatch is not found")
     return _slurm(jobs, memory)
@@ -222,11 +222,6 @@ def _require(*modules: str) -> None:
         raise MeanFieldError(
             "workers need dask.distributed and dask-jobqueue: pip install 'meanfield-jax[cluster]'"
         )
-
-
-def _require_workers(count: int) -> None:
-    if count < 1:
-        raise MeanFieldError(f"workers = {count} is not legal; it must be at least 1")
 
 
 def _environment(number: int, workers: int) -> dict[str, str]:

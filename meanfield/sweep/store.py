@@ -36,6 +36,8 @@ SPEC_KEY = "spec"
 VERSIONS_KEY = "versions"
 COORDS_KEY = "coordinate_names"
 VARIABLES_KEY = "variable_names"
+# A list of values that is longer is not spelt out in a message.
+LONGEST = 60
 # Bytes of a checksum.
 CHECKSUM = 4
 # Seconds within which the operating system brings files to the disk.
@@ -85,6 +87,9 @@ class Store:
                 self.arrays = {str(name): _array(self.root, str(name)) for name in names}
         except UNREADABLE as error:
             raise MeanFieldError(f"{path} is damaged; --overwrite starts it anew") from error
+        # An attribute that xarray gives whatever it writes.
+        if any("_FillValue" in array.attrs for array in self.arrays.values()):
+            raise _copied(path)
         status = self.arrays["status"]
         self.shape, self.chunks = status.shape, status.chunks
         self.counts = tuple(-(-n // c) for n, c in zip(self.shape, self.chunks, strict=True))
@@ -321,8 +326,9 @@ def resume_store(path: Path, spec: str, versions: str) -> Store:
         changes = _changes(str(store.root.attrs.get(key, "{}")), now)
         if changes:
             raise MeanFieldError(
-                f"{path} {what}: {'; '.join(changes)} (--overwrite starts anew, "
-                "--out chooses another directory)"
+                f"{path} {what}: {'; '.join(changes)}. It is kept: give the config another name or "
+                "choose another directory (--out, out=), or start anew in its place (--overwrite, "
+                "overwrite=True)"
             )
     if not os.access(path, os.W_OK):
         raise MeanFieldError(f"{path} cannot be written: it is read-only")
@@ -342,11 +348,19 @@ def _changes(before: str, now: str) -> list[str]:
         for text in (before, now)
     )
     return [
-        f"{key} was {json.dumps(old.get(key), ensure_ascii=False)}, "
-        f"is {json.dumps(new.get(key), ensure_ascii=False)}"
+        f"{key} was {_shown(old.get(key))}, is {_shown(new.get(key))}"
         for key in sorted({*old, *new})
         if old.get(key) != new.get(key)
     ]
+
+
+def _shown(value: Any) -> str:
+    """Return a value of JSON, of a long list what is at its ends."""
+    text = json.dumps(value, ensure_ascii=False)
+    if not isinstance(value, list) or len(text) <= LONGEST:
+        return text
+    first, *_, last = (json.dumps(one, ensure_ascii=False) for one in value)
+    return f"{len(value)} values from {first} to {last}"
 
 
 def remove_store(path: Path) -> None:
@@ -395,13 +409,29 @@ def open_results(path: str | Path) -> "xr.Dataset":
     return dataset
 
 
+def _copied(path: Path) -> MeanFieldError:
+    return MeanFieldError(
+        f"{path} is a copy that xarray wrote of a dataset: xarray.open_zarr reads it. "
+        "Meanfield reads and goes on with the store that was copied"
+    )
+
+
+def _is_store(root: zarr.Group) -> bool:
+    """Return whether a group has the variables' order and the files that `create_store` gives."""
+    codecs = _array(root, "status").compressors
+    return VARIABLES_KEY in root.attrs and codecs == (Crc32cCodec(),)
+
+
 def _open_group(path: Path, mode: Any) -> zarr.Group:
     if not path.exists():
         raise MeanFieldError(f"{path} does not exist; give that of a sweep's or training's .zarr")
     try:
-        root = zarr.open_group(path, mode=mode, zarr_format=3)
-        if root.attrs.get("format") == FORMAT and "status" in root:
-            return root
+        root = zarr.open_group(path, mode=mode)
+        ours = root.attrs.get("format") == FORMAT and "status" in root
     except UNREADABLE as error:
         raise MeanFieldError(f"{path} is no dataset of meanfield") from error
+    if ours and not _is_store(root):
+        raise _copied(path)
+    if ours:
+        return root
     raise MeanFieldError(f"{path} is no dataset of meanfield")
