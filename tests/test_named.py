@@ -26,7 +26,7 @@ TANH = float(mf.edge_of_chaos(mf.activation("tanh"), 0.3).q)
         "torch:Tanh",
         "torch:tanh",
     ],
-    ids=str,
+    ids=["name", "class", "JAX", "NumPy", "PyTorch", "module", "torch:module", "torch:function"],
 )
 def test_whatever_stands_for_an_activation_is_one(phi):
     assert float(mf.edge_of_chaos(phi, 0.3).q) == pytest.approx(TANH, rel=1e-11)

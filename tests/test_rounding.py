@@ -22,7 +22,9 @@ def test_it_is_what_mollify_computes(function, radius):
 
 
 @pytest.mark.parametrize(
-    "function", [jnp.tanh, jnp.floor, lambda x: jnp.sign(x) + jnp.tanh(x)], ids=str
+    "function",
+    [jnp.tanh, jnp.floor, lambda x: jnp.sign(x) + jnp.tanh(x)],
+    ids=["tanh", "floor", "sign and tanh"],
 )
 def test_what_is_not_made_of_few_steps_is_left_alone(function):
     assert rounded(mf.from_callable(function)) is None
@@ -36,7 +38,9 @@ def test_a_step_is_cured_by_rounding_it_off():
     assert found.cures[0].words == 'round it off: mollify(φ, "epanechnikov", radius=1)'
 
 
-@pytest.mark.parametrize("function", [jnp.sign, lambda x: jnp.sign(x) + jnp.tanh(x)], ids=str)
+@pytest.mark.parametrize(
+    "function", [jnp.sign, lambda x: jnp.sign(x) + jnp.tanh(x)], ids=["sign", "sign and tanh"]
+)
 def test_the_edge_deficit_of_what_jumps_is_infinite(function):
     phi = mf.from_callable(function)
     assert np.isposinf(np.asarray(phi.edge_deficit(np.array([1e-6, 1.0, 50.0])))).all()
