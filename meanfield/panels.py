@@ -55,6 +55,8 @@ NEXT, EXTRAPOLATED = 1e-9, 100.0
 AHEAD, CONTINUED, GROWS = 0.05, 1e-8, 3e4
 # Noise: it may be this part of the height where it does not fall as panels are halved.
 NOISE = 1e-11
+# It may also be this part of what lies further in: x (1 + tanh x) is rounded like 1.
+BESIDE = 1e-13
 # Panels that are joined differ in size by at most this factor.
 ALIKE = 4.0
 # The step of a secant, as a part of its place.
@@ -445,8 +447,9 @@ def _tails(
         ratio = np.maximum(
             tail / (may + nothing + beside), slope_tail / (slope_may + nothing + beside_slope)
         )
-        faint = tail <= NOISE * height
-        faint &= slope_tail <= NOISE * (steep + height / (place + width))
+        inner, inner_slope = np.broadcast_to(further_in, (2, place.size))
+        faint = tail <= NOISE * height + BESIDE * inner
+        faint &= slope_tail <= NOISE * (steep + height / (place + width)) + BESIDE * inner_slope
     return ratio, tail, slope_tail, faint
 
 

@@ -226,7 +226,7 @@ API = {
     "text for a number": lambda: mf.Dense(mf.activation("tanh"), "one", 0.1),
     "a complex number": lambda: mf.Dense(mf.activation("tanh"), 1j, 0.1),
     "None": lambda: mf.Dense(mf.activation("tanh"), None, 0.1),
-    "no activation": lambda: mf.Dense("tanh", 1.0, 0.1).variance(1.0),
+    "no activation": lambda: mf.Dense(None, 1.0, 0.1).variance(1.0),
     "shapes": lambda: mf.Dense(mf.activation("tanh"), np.ones(2), np.ones(3)).variance(1.0),
     "q0": lambda: mf.steady_state(mf.Dense(mf.activation("tanh"), 1.0, 0.1), -1.0),
     "correlation": lambda: mf.correlation_map(mf.Dense(mf.activation("tanh"), 1, 0.1), 1.0, 1.1),

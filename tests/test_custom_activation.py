@@ -237,3 +237,27 @@ def test_to_try_a_library_warns_nobody():
         with pytest.raises(mf.MeanFieldError):
             mf.from_callable(math.tanh)
     assert not told
+
+
+@pytest.mark.parametrize(
+    ("function", "name"),
+    [
+        (jax.nn.gelu, "gelu_tanh"),
+        (lambda x: x / 2 * (1 + jax.scipy.special.erf(x / np.sqrt(2.0))), "gelu"),
+        (lambda x: (1 + jnp.tanh(x / 2)) / 2, "sigmoid"),
+        (lambda x: x / 2 * (1 + jnp.tanh(x / 2)), "silu"),
+    ],
+    ids=["gelu_tanh", "gelu", "sigmoid", "silu"],
+)
+def test_tails_that_are_lost_in_rounding_are_0_beside_the_rest(function, name):
+    """Where 1 + tanh cancels, φ is the rounding of what lies further in."""
+    phi, exact = mf.from_callable(function), mf.activation(name)
+    q = 10.0 ** np.array([-4, -1, 0, 1, 3, 6])
+    for statistic in ("second_moment", "variance_slope", "edge_deficit"):
+        found, right = (np.asarray(getattr(f, statistic)(q)) for f in (phi, exact))
+        np.testing.assert_allclose(found, right, rtol=1e-11, err_msg=statistic)
+    np.testing.assert_allclose(phi.slope_moment(q, 4), exact.slope_moment(q, 4), rtol=1e-11)
+    np.testing.assert_allclose(phi.decorrelation(q, 0.3), exact.decorrelation(q, 0.3), rtol=1e-11)
+    assert float(mf.edge_of_chaos(phi, 0.3).sigma_w) == pytest.approx(
+        float(mf.edge_of_chaos(exact, 0.3).sigma_w), rel=1e-11
+    )
