@@ -32,6 +32,7 @@ _HOMES = {
         "from_callable",
         "is_scaled_bounded",
         "mollify",
+        "parameter",
         "register_activation",
         "scale",
         "shift",

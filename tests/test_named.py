@@ -116,3 +116,38 @@ def test_a_config_takes_what_is_pytorchs():
     assert spec.label == "torch:Mish"
     exact = mf.activation("mish").second_moment(1.0)
     assert float(spec.make().second_moment(1.0)) == pytest.approx(float(exact), rel=1e-11)
+
+
+def test_annotated_numbers_of_a_class_are_its_parameters(monkeypatch):
+    registry = mf.activations.activations
+    monkeypatch.setattr(registry, "_items", dict(registry._items))
+
+    @mf.register_activation("leaning", formula="x + a tanh(k x)", source="a test")
+    class Leaning(mf.Activation):
+        a: float = 0.25
+        k: float = mf.parameter(1.0, "> 0", lambda value: value > 0)
+
+        def __call__(self, x):
+            return x + self.a * jnp.tanh(self.k * x)
+
+    assert list(Leaning.parameters()) == ["a", "k"]
+    assert Leaning.parameters()["a"][0] == 0.25
+    assert float(named("leaning", a=0.0).second_moment(1.0)) == pytest.approx(1.0, rel=1e-12)
+    with pytest.raises(mf.MeanFieldError, match=r"a = .*inf.* must be a finite number"):
+        Leaning(a=np.inf)
+    with pytest.raises(mf.MeanFieldError, match="must be > 0"):
+        Leaning(k=-1.0)
+    slope = jax.grad(lambda a: named("leaning", a=a).second_moment(1.0))(0.25)
+    step = [float(named("leaning", a=0.25 + h).second_moment(1.0)) for h in (-1e-4, 1e-4)]
+    assert float(slope) == pytest.approx((step[1] - step[0]) / 2e-4, rel=1e-7)
+
+
+def test_a_class_that_is_not_registered_is_told():
+    class Mine(mf.Activation):
+        a: float = 0.25
+
+        def __call__(self, x):
+            return self.a * x
+
+    with pytest.raises(mf.MeanFieldError, match=r"@mf.register_activation.* above class Mine"):
+        mf.edge_of_chaos(Mine(), 0.1)

@@ -1,6 +1,6 @@
 """Activation functions: built in, combined, and made from any callable."""
 
-from meanfield.activations.base import Activation
+from meanfield.activations.base import Activation, parameter
 from meanfield.activations.combinators import centre, scale, shift
 from meanfield.activations.custom import from_callable
 from meanfield.activations.gains import gain, torch_gain, variance_gain
@@ -83,6 +83,7 @@ __all__ = [
     "inactive_fraction",
     "is_scaled_bounded",
     "mollify",
+    "parameter",
     "register_activation",
     "saturated_fraction",
     "scale",

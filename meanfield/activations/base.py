@@ -61,7 +61,10 @@ class Pointwise(NamedTuple):
 
 
 def parameter(default: float, legal: str, check: Callable[[Any], Any]) -> Any:
-    """Declare an activation's parameter: its default and its domain, in words and as a test."""
+    """Declare a parameter of a class of activations: its default, and its domain.
+
+    The domain is in words, `legal`, which complete "it must be ...", and a test of values, `check`.
+    """
     return dataclasses.field(default=default, metadata={"legal": legal, "check": check})
 
 
@@ -296,8 +299,16 @@ def as_activation(phi: ActivationLike, name: str = "phi") -> Activation:
     Raises `MeanFieldError` for what is not an `Activation`, its class, a name, FILE.py:NAME,
     torch:NAME, a callable of JAX, NumPy or PyTorch, or a module of `torch.nn`.
     """
-    if isinstance(phi, Activation | OnHost):
+    if isinstance(phi, OnHost):
         return phi  # pyright: ignore[reportReturnType]
+    if isinstance(phi, Activation):
+        if "__dataclass_fields__" not in vars(type(phi)):
+            kind = type(phi).__name__
+            raise MeanFieldError(
+                f"{name} of class {kind} is not legal; write @mf.register_activation(name, "
+                f"formula=..., source=...) above class {kind}"
+            )
+        return phi
     if isinstance(phi, str) or callable(phi):
         from meanfield.activations.named import made
 

@@ -2,8 +2,10 @@
 
 from collections.abc import Callable
 
+import numpy as np
+
 from meanfield._struct import struct
-from meanfield.activations.base import Activation
+from meanfield.activations.base import Activation, parameter
 from meanfield.errors import MeanFieldError
 from meanfield.registry import Registry
 from meanfield.typing import ScalarLike
@@ -14,9 +16,17 @@ activations: Registry[type[Activation]] = Registry("activation")
 def register_activation(
     name: str, *aliases: str, formula: str, source: str
 ) -> Callable[[type[Activation]], type[Activation]]:
-    """Return a decorator that makes a class an activation known by `name` and `aliases`."""
+    """Return a decorator that makes a class an activation known by `name` and `aliases`.
+
+    The parameters of the class are its annotated numbers, as `a: float = 0.25`, which may be any
+    finite numbers, and what `parameter` declares with a domain of its own.
+    """
 
     def decorator(cls: type[Activation]) -> type[Activation]:
+        for field in vars(cls).get("__annotations__", {}):
+            default = vars(cls).get(field)
+            if isinstance(default, int | float) and not isinstance(default, bool):
+                setattr(cls, field, parameter(float(default), "a finite number", np.isfinite))
         record = struct(cls)
         record.name, record.formula, record.source = name, formula, source
         return activations.register(name, *aliases)(record)
