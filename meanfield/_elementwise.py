@@ -58,6 +58,7 @@ def elementwise(
 
     def decorator(function: F) -> F:
         signature = inspect.signature(function)
+        optional = {n for n, p in signature.parameters.items() if "None" in str(p.annotation)}
         hosted = host if callable(host) else function
         first = jax.jit(_named(_first, function), static_argnums=0)
         every = jax.jit(_named(_every, _guarded(function, domains)), static_argnums=(0, 1, 2, 3))
@@ -71,7 +72,8 @@ def elementwise(
                         f"{name} = {value!r} is not legal; it must not be text "
                         "(activation(name) makes an activation)"
                     )
-                if name not in static_argnames and not dataclasses.is_dataclass(value):
+                absent = value is None and name in optional
+                if not (name in static_argnames or dataclasses.is_dataclass(value) or absent):
                     bound.arguments[name] = number(name, value)
             try:
                 np.broadcast_shapes(*_shapes(_numbers(bound.arguments)[0]))
