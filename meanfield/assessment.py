@@ -33,14 +33,16 @@ References
 
 import dataclasses
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from meanfield._elementwise import by_host
-from meanfield.arguments import count
+from meanfield._elementwise import POSITIVE, by_host
+from meanfield.arguments import count, single
 from meanfield.criticality import STEADY
 from meanfield.errors import MeanFieldError
+from meanfield.init import Initializer, biases, weights
+from meanfield.integrations import initialise
 from meanfield.jacobian import jacobian_moments, slope_kurtosis
 from meanfield.layers import Dense, Ensemble
 from meanfield.propagation import rollout
@@ -56,6 +58,14 @@ DIGITS = 1e-10
 GRADIENT = 10.0
 # The exponential of more overflows.
 LARGEST = 709.0
+
+
+class Initializers(NamedTuple):
+    """Of the first layer's weights, of the other layers' weights, and of all biases."""
+
+    first: Initializer
+    weights: Initializer
+    biases: Initializer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +90,37 @@ class Assessment:
     largest: float
     width: int | None
     width_spread: float | None
+
+    def init_(self, model: Any, *keys: Any, **options: Any) -> Any:
+        """Initialise a model of PyTorch, Keras or Flax in place with this network's numbers.
+
+        The model's first layer brings inputs of second moment `second_moment`, by default 1, to q.
+        Of Equinox a new model is returned; Flax and Equinox take a key of JAX behind the model. See
+        `meanfield.integrations.torch.init_` for the models that are legal, and the options.
+        """
+        layer = self.layer
+        numbers = {
+            "activation": layer.phi,
+            "sigma_w": float(layer.sigma_w),
+            "sigma_b": float(layer.sigma_b),
+            "q": self.q,
+            "distribution": layer.ensemble,
+        }
+        return initialise(model, *keys, **numbers | options)
+
+    def initializers(self, second_moment: float = 1.0) -> Initializers:
+        """Return functions of (key, shape, dtype), as `jax.nn.initializers` has them.
+
+        The first layer's weights bring inputs of a second moment |x|²/N to the variance q.
+        """
+        second_moment = single("second_moment", second_moment, POSITIVE)
+        layer = self.layer
+        first = math.sqrt((self.q - float(layer.sigma_b) ** 2) / second_moment)
+        return Initializers(
+            weights(first, layer.ensemble),
+            weights(float(layer.sigma_w), layer.ensemble),
+            biases(float(layer.sigma_b)),
+        )
 
     @property
     def critical(self) -> bool:

@@ -5,6 +5,7 @@ import os
 os.environ["KERAS_BACKEND"] = "jax"
 
 import copy
+import math
 
 import jax
 import numpy as np
@@ -296,3 +297,37 @@ def test_chains_get_what_their_seeds_say(torch):
             np.testing.assert_allclose(layer.weight.detach(), np.concatenate(parts), rtol=1e-6)
             bias = mf.init.biases(0.3)(jax.random.split(keys[1], 1)[0], layer.bias.shape)
             np.testing.assert_allclose(layer.bias.detach(), bias, rtol=1e-6)
+
+
+def test_what_was_assessed_initialises_a_model(torch):
+    one = mf.assess(mf.Dense("tanh", 1.1, 0.05), 10, 0.3)
+    model = torch.nn.Sequential(
+        torch.nn.Linear(64, 256), torch.nn.Tanh(), torch.nn.Linear(256, 256)
+    )
+    first, last = one.init_(model, dry_run=True, second_moment=0.5)
+    assert first.sigma_w == pytest.approx(math.sqrt((0.3 - 0.05**2) / 0.5))
+    assert (last.sigma_w, last.sigma_b) == (1.1, 0.05)
+    assert one.init_(model) is model
+    spread = float(model[2].weight.detach().double().std()) * 16
+    assert spread == pytest.approx(1.1, rel=4 / math.sqrt(2 * 256**2))
+    with pytest.raises(MeanFieldError, match="it must be a module of torch, keras"):
+        one.init_([1, 2])
+
+
+def test_what_was_assessed_has_initialisers():
+    one = mf.assess(mf.Dense("relu", math.sqrt(2), 0.1), 10, 0.3)
+    first, weights, biases = one.initializers(second_moment=0.25)
+    key = jax.random.key(0)
+    for draw, shape, sigma in (
+        (first, (64, 512), math.sqrt((0.3 - 0.1**2) / 0.25)),
+        (weights, (64, 512), math.sqrt(2)),
+    ):
+        found = np.asarray(draw(key, shape)) * 8
+        assert found.std() == pytest.approx(sigma, rel=4 / math.sqrt(2 * 64 * 512))
+    assert np.asarray(biases(key, (4096,))).std() == pytest.approx(0.1, rel=4 / math.sqrt(8192))
+
+
+def test_q_must_hold_the_variance_of_biases(torch):
+    model = torch.nn.Sequential(torch.nn.Linear(6, 6), torch.nn.Tanh(), torch.nn.Linear(6, 6))
+    with pytest.raises(MeanFieldError, match="q = 0.01 is not legal"):
+        init(model, activation="tanh", sigma_w=1.0, sigma_b=0.2, q=0.01)

@@ -449,7 +449,7 @@ def test_the_distance_of_a_step_is_half_its_jump_and_of_a_cube_infinite():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((jnp.tanh,), "phi = .* is not legal; it must be an Activation"),
+        ((3.0,), "phi = .* is not legal; it must be an Activation"),
         ((RELU, "box"), "kernel = 'box' is not legal; it must be one of bump, epanechnikov, gaus"),
         ((RELU, "bump", 0.0), "radius = 0.0 is not legal; it must be > 0"),
         ((RELU, "bump", -1.0), "radius = -1.0 is not legal; it must be > 0"),

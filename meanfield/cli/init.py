@@ -39,9 +39,9 @@ model = torch.nn.ModuleList([
     torch.nn.Linear(784, 300),
     *(torch.nn.Linear(300, 300) for _ in range({depth} - 1)),
 ])
-init_(model, activation={phi}, sigma_w={sigma_w}, sigma_b={sigma_b}, distribution={distribution})
 # The first layer brings the inputs to the variance q.
-init_(model[0], activation={phi}, sigma_w={first}, sigma_b={sigma_b}, distribution={distribution})
+numbers = dict(sigma_w={sigma_w}, sigma_b={sigma_b}, q={q}, second_moment={second_moment})
+init_(model, activation={phi}, distribution={distribution}, **numbers)
 print(model)
 """,
     "flax": """
@@ -96,15 +96,14 @@ import equinox
 import jax
 from meanfield.integrations.equinox import init
 {imports}
-keys = jax.random.split(jax.random.key(0), {depth} + 2)
+keys = jax.random.split(jax.random.key(0), {depth} + 1)
 # Your model calls the layers in this order, with your activation between them, and a last layer of
 # your own after them.
 widths = [784] + [300] * {depth}
 model = [equinox.nn.Linear(*size, key=key) for *size, key in zip(widths, widths[1:], keys)]
-numbers = dict(activation={phi}, sigma_b={sigma_b}, distribution={distribution})
-model = init(model, keys[-2], sigma_w={sigma_w}, **numbers)
 # The first layer brings the inputs to the variance q.
-model[0] = init(model[0], keys[-1], sigma_w={first}, **numbers)
+numbers = dict(sigma_w={sigma_w}, sigma_b={sigma_b}, q={q}, second_moment={second_moment})
+model = init(model, keys[-1], activation={phi}, distribution={distribution}, **numbers)
 print(model)
 """,
 }
@@ -231,9 +230,10 @@ def _warn_of_drift(layer: "Dense", q: float) -> None:
 def _activation_code(name: str, params: dict[str, float]) -> tuple[str, str]:
     """Return code that stands for an activation wherever it runs, and the lines that it needs."""
     from meanfield.activations.files import is_file
+    from meanfield.activations.torch_modules import PREFIX
 
     values = "".join(f", {key}={value!r}" for key, value in params.items())
-    if is_file(name):
+    if is_file(name) and not name.startswith(PREFIX):
         file, _, function = name.rpartition(":")
         place = json.dumps(f"{Path(file).resolve()}:{function}", ensure_ascii=False)
         line = "from meanfield.activations.files import load\n"

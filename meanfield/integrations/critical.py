@@ -14,9 +14,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from meanfield._elementwise import NON_NEGATIVE, POSITIVE
 from meanfield.activations.base import ActivationLike, as_activation
+from meanfield.arguments import single
 from meanfield.criticality import STEADY, edge_of_chaos
-from meanfield.errors import MeanFieldError, MeanFieldWarning, Status, require
+from meanfield.errors import MeanFieldError, MeanFieldWarning, Status
 from meanfield.init import Distribution, Initializer, weights
 from meanfield.typing import Array
 
@@ -44,20 +46,24 @@ def critical_scales(
     sigma_b: float,
     sigma_w: float | None,
     second_moment: float,
+    q: float | None = None,
 ) -> Scales:
     """Return the scales of a network with activation φ.
 
-    With `sigma_w` given it is every layer's; else it is that of the edge of chaos. Raises
+    With `sigma_w` given it is that of all layers but the first one if `q` is given, too; else it is
+    that of the edge of chaos. The first layer brings inputs to q, by default to q*. Raises
     `MeanFieldError` where the edge has no point at this σb, or only q* = 0, and for what is not
     legal.
     """
-    legal = math.isfinite(second_moment) and second_moment > 0
-    require(legal, "second_moment", second_moment, "a finite number > 0")
-    require(math.isfinite(sigma_b) and sigma_b >= 0, "sigma_b", sigma_b, "a finite number >= 0")
+    second_moment = single("second_moment", second_moment, POSITIVE)
+    sigma_b = single("sigma_b", sigma_b, NON_NEGATIVE)
+    first = None
+    if q is not None:
+        legal = (lambda q: (q >= sigma_b**2) & (q > 0) & (q < math.inf), "finite, and >= sigma_b²")
+        first = math.sqrt((single("q", q, legal) - sigma_b**2) / second_moment)
     if sigma_w is not None:
-        legal = math.isfinite(sigma_w) and sigma_w >= 0
-        require(legal, "sigma_w", sigma_w, "a finite number >= 0")
-        return Scales(sigma_w, sigma_w, sigma_b)
+        sigma_w = single("sigma_w", sigma_w, NON_NEGATIVE)
+        return Scales(sigma_w if first is None else first, sigma_w, sigma_b)
     point = edge_of_chaos(as_activation(phi), sigma_b)
     status = Status(int(point.status))
     if status != Status.OK or not float(point.q) > 0:
@@ -72,7 +78,8 @@ def critical_scales(
             MeanFieldWarning,
             stacklevel=3,
         )
-    first = math.sqrt((float(point.q) - sigma_b**2) / second_moment)
+    if first is None:
+        first = math.sqrt((float(point.q) - sigma_b**2) / second_moment)
     return Scales(first, float(point.sigma_w), sigma_b)
 
 

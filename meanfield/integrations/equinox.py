@@ -40,6 +40,7 @@ def init(
     sigma_w: float | None = None,
     distribution: Distribution = "gaussian",
     second_moment: float = 1.0,
+    q: float | None = None,
     dry_run: bool = False,
 ) -> Any:
     """Return the model with new weights and biases, or with `dry_run` a list of `LayerPlan`.
@@ -50,7 +51,7 @@ def init(
     """
     require_distribution(distribution)
     phi = as_activation(activation)
-    scales = critical_scales(phi, sigma_b, sigma_w, second_moment)
+    scales = critical_scales(phi, sigma_b, sigma_w, second_moment, q)
     named = dict(_named("", model))
     found = {name: part for name, part in named.items() if _is_layer(part)}
     require_layers(list(found), "Linear or Conv")

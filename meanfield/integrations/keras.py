@@ -81,6 +81,7 @@ def init_(
     sigma_w: float | None = None,
     distribution: Distribution = "gaussian",
     second_moment: float = 1.0,
+    q: float | None = None,
     dry_run: bool = False,
 ) -> Any:
     """Initialise a built `keras.Model` in place and return it, or with `dry_run` a `Plan`.
@@ -90,7 +91,7 @@ def init_(
     """
     require_distribution(distribution)
     phi = as_activation(activation)
-    scales = critical_scales(phi, sigma_b, sigma_w, second_moment)
+    scales = critical_scales(phi, sigma_b, sigma_w, second_moment, q)
     named = dict(_named("", model))
     found = {name: part for name, part in named.items() if isinstance(part, LAYERS)}
     require_layers(list(found), "Dense, Conv1D, Conv2D or Conv3D")

@@ -49,6 +49,7 @@ def init_(
     sigma_w: float | None = None,
     distribution: Distribution = "gaussian",
     second_moment: float = 1.0,
+    q: float | None = None,
     generator: Any = None,
     dry_run: bool = False,
 ) -> Any:
@@ -64,9 +65,10 @@ def init_(
     sigma_b, sigma_w : standard deviations; σw is that of the edge of chaos if it is not given.
     distribution : of the weights; "delta_orthogonal" concerns convolutions, whose kernels have a
         middle, and linear layers are then orthogonal.
-    second_moment : that of the inputs, |x|²/N. The first layer brings it to q*, unless σw is given.
+    second_moment : that of the inputs, |x|²/N.
+    q : the variance to which the first layer brings inputs, by default q* of the edge of chaos. If
+        σw is given and q is not, the first layer is like the others.
     generator : a `torch.Generator`, by default PyTorch's own.
-
     dry_run : change nothing, and return what would be: a list of `LayerPlan` that prints as a
         table, in the order of registration.
 
@@ -79,7 +81,7 @@ def init_(
     """
     require_distribution(distribution)
     phi = as_activation(activation)
-    scales = critical_scales(phi, sigma_b, sigma_w, second_moment)
+    scales = critical_scales(phi, sigma_b, sigma_w, second_moment, q)
     layers = [part for part in model.modules() if isinstance(part, LAYERS)]
     require_layers(layers, "Linear, Conv1d, Conv2d or Conv3d")
     for layer in layers:
