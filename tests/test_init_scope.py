@@ -329,5 +329,5 @@ def test_what_was_assessed_has_initialisers():
 
 def test_q_must_hold_the_variance_of_biases(torch):
     model = torch.nn.Sequential(torch.nn.Linear(6, 6), torch.nn.Tanh(), torch.nn.Linear(6, 6))
-    with pytest.raises(MeanFieldError, match="q = 0.01 is not legal"):
+    with pytest.raises(MeanFieldError, match=r"q = 0\.01 is not legal"):
         init(model, activation="tanh", sigma_w=1.0, sigma_b=0.2, q=0.01)
