@@ -118,6 +118,7 @@ def recommend(
     width: int | None = None,
     sigma_b: float | None = None,
     free: str | None = None,
+    report: Callable[[Recommendation], None] | None = None,
 ) -> Recommendation:
     """Return how to initialise a network of `depth` layers with activation φ.
 
@@ -130,6 +131,7 @@ def recommend(
     free : the name of a parameter of φ to choose: the value nearest to that of φ, in steps of a
         quarter of an octave, with which the network can be trained, and its Jacobian acts alike on
         all directions if some value gives that.
+    report : called with the recommendation before cures are looked for, if any are.
 
     Raises `MeanFieldError` for what is not legal. Takes seconds: spectra are computed.
     """
@@ -142,10 +144,12 @@ def recommend(
     point, stretch = chosen_network(phi, depth, sigma_b), _stretch(phi, depth, sigma_b)
     best = None if point is None else assess(_dense(phi, point), depth, float(point.q), width)
     why = "" if best is not None else why_not(phi, sigma_b)
-    cures: tuple[Cure, ...] = ()
-    if best is None or not best.trainable:
-        cures = tuple(_cures(phi, depth, width, sigma_b))
-    return Recommendation(best, why, cures, value, stretch)
+    found = Recommendation(best, why, (), value, stretch)
+    if best is not None and best.trainable:
+        return found
+    if report:
+        report(found)
+    return dataclasses.replace(found, cures=tuple(_cures(phi, depth, width, sigma_b)))
 
 
 def wishes(

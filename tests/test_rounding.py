@@ -31,7 +31,10 @@ def test_what_is_not_made_of_few_steps_is_left_alone(function):
 
 
 def test_a_step_is_cured_by_rounding_it_off():
-    found = mf.recommend(jnp.sign, 20)
+    told = []
+    found = mf.recommend(jnp.sign, 20, report=told.append)
+    # The verdict does not wait for cures.
+    assert [(one.why, one.cures) for one in told] == [(found.why, ())]
     assert found.best is None
     assert "jumps" in found.why
     assert found.choice.trainable

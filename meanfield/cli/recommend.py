@@ -56,13 +56,23 @@ def recommend(
     phi = load_activation(name, param)
     wishes(phi, width, sigma_b, free)
     layers = given("--depth", depth, "the number of layers, an integer >= 1")
-    found = recommend(phi, layers, width, sigma_b, free)
+    page, told = console(), []
+
+    def tell(verdict: "Recommendation") -> None:
+        """Print the verdict before cures are looked for, which takes longer."""
+        if not as_json:
+            _print_verdict(page, name, free, verdict)
+            told.append(verdict)
+
+    found = recommend(phi, layers, width, sigma_b, free, tell)
     params = shown_params(param)
     following = _next(name, params, free, layers, found)
     if as_json:
         print(json.dumps(_record(name, params, found, following), ensure_ascii=False))
     else:
-        _print_page(name, free, found)
+        if not told:
+            _print_verdict(page, name, free, found)
+        _print_cures(page, found)
         if following:
             print(f"\nnext: {following}")
 
@@ -135,8 +145,7 @@ def _numbers(one: "Assessment") -> dict[str, Any]:
     return {k: None if k in lost else v for k, v in numbers.items()}
 
 
-def _print_page(name: str, free: str | None, found: "Recommendation") -> None:
-    page = console()
+def _print_verdict(page: Any, name: str, free: str | None, found: "Recommendation") -> None:
     if found.parameter is not None:
         page.print(f"{free} = {found.parameter:.6g}")
     if found.best is None:
@@ -148,6 +157,9 @@ def _print_page(name: str, free: str | None, found: "Recommendation") -> None:
             f"for this σb a linear region {found.stretch:.4g} times as wide would do: "
             f"a φ(x/a) with a = {found.stretch:.4g}"
         )
+
+
+def _print_cures(page: Any, found: "Recommendation") -> None:
     for cure in found.cures:
         page.print(f"\n[bold]Cure[/bold]: {cure.words}", highlight=False)
         _print_network(page, "the cured activation", cure.assessment)
