@@ -4,12 +4,15 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from meanfield.activations import activations
 from meanfield.cli import completion
 from meanfield.cli.init import SNIPPETS
+from meanfield.init import Distribution
+from meanfield.layers import Ensemble
 from meanfield.method import METHODS
 from meanfield.plots import figures
 from meanfield.shipped import shipped, training_names
@@ -20,6 +23,8 @@ def test_names_are_those_that_are_registered():
     assert completion.activation_names() == sorted(activations)
     assert completion.figure_names() == sorted(figures)
     assert set(completion.FRAMEWORKS) == set(SNIPPETS)
+    assert set(completion.ENSEMBLES) == set(get_args(Ensemble))
+    assert {*completion.DISTRIBUTIONS, "delta_orthogonal"} == set(get_args(Distribution))
     assert set(completion.METHODS) == set(METHODS)
     assert set(completion.FILES) == set(KINDS)
 

@@ -210,7 +210,7 @@ def test_torch_convolutions_and_what_it_refuses():
         ({"activation": "softplus"}, "no q > 0"),
         ({"activation": "tanh"}, "no q > 0"),
         ({"activation": "tanh", "sigma_b": -1.0}, "sigma_b = -1.0 is not legal"),
-        ({"activation": "tanh", "sigma_b": 0.1, "distribution": "uniform"}, "unknown distribution"),
+        ({"activation": "tanh", "sigma_b": 0.1, "distribution": "cauchy"}, "unknown distribution"),
         ({"activation": "tanh", "sigma_b": 0.1, "second_moment": 0.0}, "second_moment = 0.0"),
         ({"activation": "tahn", "sigma_b": 0.1}, "did you mean tanh"),
     ):

@@ -15,6 +15,8 @@ PACKAGE = Path(__file__).resolve().parent.parent
 KINDS = ("activations", "observables", "figures", "configs")
 FRAMEWORKS = ("torch", "flax", "jax", "keras", "equinox")
 ENSEMBLES = ("gaussian", "orthogonal")
+# Those of `meanfield.init` that layers without a window have.
+DISTRIBUTIONS = ("gaussian", "uniform", "truncated_normal", "orthogonal")
 METHODS = ("auto", "table", "quadrature")
 FILES = ("netcdf", "csv", "parquet")
 

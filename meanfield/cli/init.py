@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from meanfield.cli.completion import ENSEMBLES, FRAMEWORKS, among
+from meanfield.cli.completion import DISTRIBUTIONS, FRAMEWORKS, among
 from meanfield.cli.inputs import given, load_activation, one_activation, shown_params
 from meanfield.cli.network import given_layer, load_network
 from meanfield.cli.options import (
@@ -143,8 +143,8 @@ def init(
         str,
         typer.Option(
             "--distribution",
-            help="How weights are drawn: gaussian or orthogonal.",
-            autocompletion=among(ENSEMBLES),
+            help=f"How weights are drawn: {', '.join(DISTRIBUTIONS)}.",
+            autocompletion=among(DISTRIBUTIONS),
         ),
     ] = "gaussian",
     second_moment: Annotated[
@@ -161,8 +161,8 @@ def init(
 
     if framework is not None and framework not in SNIPPETS:
         raise unknown_name("framework", framework, SNIPPETS)
-    if distribution not in ENSEMBLES:
-        raise unknown_name("distribution", distribution, ENSEMBLES)
+    if distribution not in DISTRIBUTIONS:
+        raise unknown_name("distribution", distribution, DISTRIBUTIONS)
     legal = math.isfinite(second_moment) and second_moment > 0
     require(legal, "second_moment", second_moment, "a finite number > 0")
     name = one_activation(activation, named)
