@@ -436,7 +436,7 @@ def test_an_activation_that_vanishes_has_no_gain():
 
 def test_mistakes_are_named(capsys, monkeypatch):
     with pytest.raises(MeanFieldError, match="must be an Activation"):
-        mf.describe("relu")  # pyright: ignore[reportArgumentType]
+        mf.describe(3.0)  # pyright: ignore[reportArgumentType]
     monkeypatch.setenv("MEANFIELD_CACHE", "off")
     for args, message in (
         (("rleu",), "unknown activation 'rleu'; did you mean relu"),

@@ -225,7 +225,7 @@ def test_one_activation_at_a_time():
         with pytest.raises(mf.MeanFieldError, match="single numbers"):
             question(many)
         with pytest.raises(mf.MeanFieldError, match="must be an Activation"):
-            question("tanh")
+            question(3.0)
 
 
 def test_half_stable_all_along_the_edge():
