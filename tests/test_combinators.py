@@ -147,6 +147,6 @@ def test_a_steep_stretch_is_no_jump():
 
 
 def test_what_is_no_activation_is_refused():
-    for make in (lambda: mf.scale("tanh", 2.0), lambda: mf.centre("tanh"), lambda: mf.shift(3.0)):
+    for make in (lambda: mf.scale(2.0, 2.0), lambda: mf.centre(None), lambda: mf.shift(3.0)):
         with pytest.raises(mf.MeanFieldError, match="must be an Activation"):
             make()
