@@ -94,7 +94,7 @@ def test_the_scheduler_is_killed(sweep, tmp_path):
 
 def test_mistakes(sweep, capsys, monkeypatch, tmp_path):
     out = ("--out", tmp_path / "out")
-    assert "at least 1" in fails(capsys, "sweep", sweep.config, *out, "--workers", "0")
+    assert "an integer >= 1" in fails(capsys, "sweep", sweep.config, *out, "--workers", "0")
     assert "--workers" in fails(capsys, "sweep", sweep.config, *out, "--slurm")
     said = fails(capsys, "sweep", sweep.config, *out, "--scheduler", "tcp://x:1", "--workers", "2")
     assert "not legal" in said
