@@ -41,8 +41,9 @@ from meanfield._elementwise import NON_NEGATIVE
 from meanfield._struct import on_host
 from meanfield.activations import Activation, LeakyRelu, Relu, activation, centre, mollify
 from meanfield.activations.base import ActivationLike, single_activation
-from meanfield.activations.rounding import rounded
+from meanfield.activations.custom import Custom
 from meanfield.activations.sampling import sampled
+from meanfield.activations.steps import steps
 from meanfield.arguments import count, single
 from meanfield.assessment import (
     CORRELATION,
@@ -406,11 +407,9 @@ def _slope_of(phi: Activation) -> float:
 def _changes(phi: Activation) -> Iterator[tuple[str, Activation]]:
     jumps = sampled(phi).rough.jump
     if (jumps != 0).any():
-        steps = rounded(phi)
-        if steps is not None:
-            yield 'round it off: mollify(φ, "epanechnikov", radius=1)', steps
-        elif (jumps != 0).sum() <= FEW_JUMPS:
-            yield 'round it off: mollify(φ, "bump", radius=1)', mollify(phi)
+        stepped = isinstance(phi, Custom) and steps(phi) is not None
+        if stepped or (jumps != 0).sum() <= FEW_JUMPS:
+            yield 'round it off: mollify(φ, "epanechnikov", 1)', mollify(phi, "epanechnikov")
         return
     offset = float(phi(jnp.zeros(())))
     if offset:

@@ -19,6 +19,9 @@ the bump, F/(A exp(-1/w) w²) and R/(A exp(-1/w) w⁴), w = 1 - t², vary slowly
 tabulated once as Chebyshev series. The kernels are even: F(t) = 1 - F(-t), R(t) = t + R(-t).
 `scale`, `shift`, `centre` and sums of activations pass the average on to what they are made of.
 
+**Steps**: a callable that is constant between jumps is averaged in closed form too
+(`meanfield.activations.steps`).
+
 **Any other φ** is averaged by a double-exponential rule in t = u/r, cut where x - r t is a kink of
 φ, or 0; an average that the rule does not resolve is NaN. With J_i the jumps of φ,
 
@@ -60,8 +63,10 @@ from meanfield.activations.base import (
     positive,
 )
 from meanfield.activations.combinators import Affine
+from meanfield.activations.custom import Custom
 from meanfield.activations.mollifiers import KERNELS, Kernel
 from meanfield.activations.piecewise_linear import PiecewiseLinear
+from meanfield.activations.steps import Steps, steps
 from meanfield.errors import MeanFieldError
 from meanfield.quadrature import panel
 from meanfield.typing import Array, ScalarLike
@@ -232,6 +237,9 @@ def _mollified(phi: Activation, kernel: Kernel, radius: ScalarLike, x: Array) ->
         return jnp.asarray(phi.gain * y + phi.offset)
     if isinstance(phi, PiecewiseLinear):
         return _closed(phi, kernel, radius, x)
+    found = _steps(phi)
+    if found is not None:
+        return found.mollified(kernel, radius, x)
     return _average(phi, phi, kernel, radius, x)
 
 
@@ -245,11 +253,18 @@ def _mollified_slope(phi: Activation, kernel: Kernel, radius: ScalarLike, x: Arr
         return jnp.asarray(phi.gain * phi.rate * y)
     if isinstance(phi, PiecewiseLinear):
         return _closed_slope(phi, kernel, radius, x)
+    found = _steps(phi)
+    if found is not None:
+        return found.mollified_slope(kernel, radius, x)
     slope = _average(phi.slope, phi, kernel, radius, x)
     if not phi.continuous:
         for kink, jump in zip(phi.kinks(), phi.jumps(), strict=True):
             slope += jump * kernel.density((x - kink) / radius) / radius
     return slope
+
+
+def _steps(phi: Activation) -> Steps | None:
+    return steps(phi) if isinstance(phi, Custom) else None
 
 
 def _closed(phi: PiecewiseLinear, kernel: Kernel, radius: ScalarLike, x: Array) -> Array:
