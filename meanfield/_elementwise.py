@@ -67,11 +67,6 @@ def elementwise(
             bound = signature.bind(*args, **kwargs)
             bound.apply_defaults()
             for name, value in bound.arguments.items():
-                if isinstance(value, str) and name not in static_argnames:
-                    raise MeanFieldError(
-                        f"{name} = {value!r} is not legal; it must not be text "
-                        "(activation(name) makes an activation)"
-                    )
                 absent = value is None and name in optional
                 if not (name in static_argnames or dataclasses.is_dataclass(value) or absent):
                     bound.arguments[name] = number(name, value)

@@ -37,11 +37,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from meanfield._elementwise import POSITIVE, by_host
-from meanfield.arguments import count, single
+from meanfield._elementwise import by_host
+from meanfield.arguments import count
 from meanfield.criticality import STEADY
 from meanfield.errors import MeanFieldError
-from meanfield.init import Initializer, biases, weights
+from meanfield.init import Initializer, biases, input_scale, weights
 from meanfield.integrations import initialise
 from meanfield.jacobian import jacobian_moments, slope_kurtosis
 from meanfield.layers import Dense, Ensemble
@@ -113,9 +113,8 @@ class Assessment:
 
         The first layer's weights bring inputs of a second moment |x|²/N to the variance q.
         """
-        second_moment = single("second_moment", second_moment, POSITIVE)
         layer = self.layer
-        first = math.sqrt((self.q - float(layer.sigma_b) ** 2) / second_moment)
+        first = input_scale(self.q, float(layer.sigma_b), second_moment)
         return Initializers(
             weights(first, layer.ensemble),
             weights(float(layer.sigma_w), layer.ensemble),

@@ -41,7 +41,7 @@ from meanfield._struct import concrete, elements, flattened, on_host, struct
 from meanfield.activations.base import Activation, ActivationLike, as_activation, single_activation
 from meanfield.arguments import legal_number, number
 from meanfield.edge_batch import edges
-from meanfield.errors import MeanFieldError, Status, require
+from meanfield.errors import MeanFieldError, Status
 from meanfield.method import Method, completed, size_of, uses_table
 from meanfield.rootfind import (
     all_roots,
@@ -281,8 +281,7 @@ def edge_branches(phi: ActivationLike, sigma_b: ScalarLike) -> CriticalPoint:
     numbers, not inside `jax.jit`; `edge_of_chaos` is the differentiable one.
     """
     phi = as_activation(phi)
-    sigma_b = np.asarray(sigma_b, dtype=float)
-    require(NON_NEGATIVE[0](sigma_b), "sigma_b", sigma_b, NON_NEGATIVE[1])
+    sigma_b = np.asarray(legal_number("sigma_b", sigma_b, NON_NEGATIVE), dtype=float)
     pairs, shape = elements((phi, sigma_b))
     lists = [_branches(*pair) for pair in pairs]
     longest = max(points.q.size for points in lists)

@@ -33,7 +33,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from meanfield._elementwise import NON_NEGATIVE
+from meanfield._elementwise import NON_NEGATIVE, POSITIVE
 from meanfield.arguments import count, illegal, integer, single
 from meanfield.errors import MeanFieldError, unknown_name
 from meanfield.typing import Array
@@ -125,6 +125,17 @@ def biases(sigma_b: float) -> Initializer:
         return drawn if out_sharding is None else jax.device_put(drawn, out_sharding)
 
     return init
+
+
+def input_scale(q: float, sigma_b: float, second_moment: float) -> float:
+    """Return the σw of a first layer that brings inputs to the variance q: √((q - σb²)/m).
+
+    m is the second moment |x|²/N of the inputs. Raises `MeanFieldError` unless q ≥ σb², q > 0 and
+    m > 0.
+    """
+    legal = (lambda q: (q >= sigma_b**2) & (q > 0) & (q < np.inf), "finite, > 0 and >= sigma_b²")
+    q, second_moment = single("q", q, legal), single("second_moment", second_moment, POSITIVE)
+    return math.sqrt((q - sigma_b**2) / second_moment)
 
 
 def require_distribution(name: str) -> None:

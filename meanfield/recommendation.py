@@ -138,7 +138,7 @@ def recommend(
     """
     phi = single_activation(phi)
     depth = count("depth", depth, 1)
-    width, sigma_b = wishes(phi, width, sigma_b, free)
+    width, sigma_b = checked_options(phi, width, sigma_b, free)
     value = None
     if free is not None:
         phi, value = _freed(phi, free, depth, sigma_b)
@@ -153,7 +153,7 @@ def recommend(
     return dataclasses.replace(found, cures=tuple(_cures(phi, depth, width, sigma_b)))
 
 
-def wishes(
+def checked_options(
     phi: Activation, width: int | None, sigma_b: float | None, free: str | None
 ) -> tuple[int | None, float | None]:
     """Return a width and a σb. Raises what `recommend` does for these, whatever the depth is."""

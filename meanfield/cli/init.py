@@ -2,7 +2,6 @@
 
 import json
 import math
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,7 +19,7 @@ from meanfield.cli.options import (
     SigmaWOption,
 )
 from meanfield.cli.output import emit
-from meanfield.errors import MeanFieldError, MeanFieldWarning, require, unknown_name
+from meanfield.errors import require, unknown_name
 
 if TYPE_CHECKING:
     from meanfield.activations import Activation
@@ -158,6 +157,8 @@ def init(
 ) -> None:
     """Print code that puts a network of PyTorch, Flax, Keras or Equinox on the edge of chaos."""
     from meanfield.arguments import count
+    from meanfield.init import input_scale
+    from meanfield.integrations.critical import warn_of_drift
 
     if framework is not None and framework not in SNIPPETS:
         raise unknown_name("framework", framework, SNIPPETS)
@@ -172,12 +173,8 @@ def init(
     given_layer(phi, sigma_w, sigma_b, q=q)
     framework_ = given("--framework", framework, f"one of {', '.join(SNIPPETS)}")
     layer, q = _network(phi, depth, sigma_w, sigma_b, q)
-    if q < layer.sigma_b**2:
-        raise MeanFieldError(
-            f"q = {q!r} is not legal; it must be >= sigma_b² = {layer.sigma_b**2:g}"
-        )
-    _warn_of_drift(layer, q)
-    first = math.sqrt((q - layer.sigma_b**2) / second_moment)
+    first = input_scale(q, float(layer.sigma_b), second_moment)
+    warn_of_drift(q, float(layer.variance_slope(q)), float(layer.sigma_b))
     numbers = {"sigma_w": layer.sigma_w, "sigma_b": layer.sigma_b, "q": q, "first": first}
     record = {"activation": name, **params, "framework": framework_, "distribution": distribution}
     record |= {key: float(value) for key, value in numbers.items()}
@@ -212,19 +209,6 @@ def _network(
             q = float(point.q) if q is None else q
             sigma_w, sigma_b = float(point.sigma_w), float(point.sigma_b)
     return load_network(phi, sigma_w, sigma_b, q=q)
-
-
-def _warn_of_drift(layer: "Dense", q: float) -> None:
-    from meanfield.criticality import STEADY
-
-    slope = float(layer.variance_slope(q))
-    if slope > 1 + STEADY:
-        warnings.warn(
-            f"at sigma_b = {layer.sigma_b:g} V' = {slope:.4g} > 1: networks leave the variance "
-            f"q = {q:.4g} by and by; meanfield recommend has cures",
-            MeanFieldWarning,
-            stacklevel=2,
-        )
 
 
 def _activation_code(name: str, params: dict[str, float]) -> tuple[str, str]:

@@ -50,11 +50,11 @@ def recommend(
     """Recommend how to initialise a deep network: σw, σb, weights, and why."""
     import json
 
-    from meanfield.recommendation import recommend, wishes
+    from meanfield.recommendation import checked_options, recommend
 
     name = one_activation(activation, named)
     phi = load_activation(name, param)
-    wishes(phi, width, sigma_b, free)
+    checked_options(phi, width, sigma_b, free)
     layers = given("--depth", depth, "the number of layers, an integer >= 1")
     page, told = console(), []
 

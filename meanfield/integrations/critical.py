@@ -6,7 +6,6 @@ if the first layer has σw² = (q* - σb²)/m.
 
 import dataclasses
 import importlib
-import math
 import warnings
 from types import ModuleType
 from typing import Any
@@ -15,11 +14,11 @@ import jax
 import jax.numpy as jnp
 
 from meanfield._elementwise import NON_NEGATIVE, POSITIVE
-from meanfield.activations.base import ActivationLike, as_activation
+from meanfield.activations.base import Activation, ActivationLike, as_activation
 from meanfield.arguments import single
 from meanfield.criticality import STEADY, edge_of_chaos
 from meanfield.errors import MeanFieldError, MeanFieldWarning, Status
-from meanfield.init import Distribution, Initializer, weights
+from meanfield.init import Distribution, Initializer, input_scale, require_distribution, weights
 from meanfield.typing import Array
 
 
@@ -42,45 +41,51 @@ class Scales:
 
 
 def critical_scales(
-    phi: ActivationLike,
+    activation: ActivationLike,
+    distribution: Distribution,
     sigma_b: float,
     sigma_w: float | None,
     second_moment: float,
-    q: float | None = None,
-) -> Scales:
-    """Return the scales of a network with activation φ.
+    q: float | None,
+) -> tuple[Activation, Scales]:
+    """Return φ and the scales of a network of it.
 
-    With `sigma_w` given it is that of all layers but the first one if `q` is given, too; else it is
-    that of the edge of chaos. The first layer brings inputs to q, by default to q*. Raises
+    With `sigma_w` given it is that of all layers, but not of the first one if `q` is given; else it
+    is that of the edge of chaos. The first layer brings inputs to q, by default to q*. Raises
     `MeanFieldError` where the edge has no point at this σb, or only q* = 0, and for what is not
-    legal.
+    legal, the distribution of weights included.
     """
+    require_distribution(distribution)
+    phi = as_activation(activation)
     second_moment = single("second_moment", second_moment, POSITIVE)
     sigma_b = single("sigma_b", sigma_b, NON_NEGATIVE)
-    first = None
-    if q is not None:
-        legal = (lambda q: (q >= sigma_b**2) & (q > 0) & (q < math.inf), "finite, and >= sigma_b²")
-        first = math.sqrt((single("q", q, legal) - sigma_b**2) / second_moment)
+    first = None if q is None else input_scale(q, sigma_b, second_moment)
     if sigma_w is not None:
         sigma_w = single("sigma_w", sigma_w, NON_NEGATIVE)
-        return Scales(sigma_w if first is None else first, sigma_w, sigma_b)
-    point = edge_of_chaos(as_activation(phi), sigma_b)
+        return phi, Scales(sigma_w if first is None else first, sigma_w, sigma_b)
+    point = edge_of_chaos(phi, sigma_b)
     status = Status(int(point.status))
     if status != Status.OK or not float(point.q) > 0:
         raise MeanFieldError(
             f"sigma_w must be given, or another sigma_b: the edge of chaos has no q > 0 at "
             f"sigma_b = {sigma_b:g} ({status.message})"
         )
-    if float(point.slope) > 1 + STEADY:
-        warnings.warn(
-            f"at sigma_b = {sigma_b:g} V' = {float(point.slope):.4g} > 1: networks leave the "
-            f"variance q = {float(point.q):.4g} by and by; meanfield recommend has cures",
-            MeanFieldWarning,
-            stacklevel=3,
-        )
+    kept = float(point.q)
+    warn_of_drift(kept, float(point.slope), sigma_b)
     if first is None:
-        first = math.sqrt((float(point.q) - sigma_b**2) / second_moment)
-    return Scales(first, float(point.sigma_w), sigma_b)
+        first = input_scale(kept, sigma_b, second_moment)
+    return phi, Scales(first, float(point.sigma_w), sigma_b)
+
+
+def warn_of_drift(q: float, slope: float, sigma_b: float) -> None:
+    """Warn where V'(q) > 1: there the variance q repels. It is said to who called `init_`."""
+    if slope > 1 + STEADY:
+        warnings.warn(
+            f"at sigma_b = {sigma_b:g} V' = {slope:.4g} > 1: networks leave the variance "
+            f"q = {q:.4g} by and by; meanfield recommend has cures",
+            MeanFieldWarning,
+            stacklevel=4,
+        )
 
 
 def in_groups(draw: Initializer, key: Any, shape: tuple[int, ...], groups: int) -> Array:

@@ -16,8 +16,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from meanfield.activations.base import ActivationLike, as_activation
-from meanfield.init import Distribution, biases, require_distribution
+from meanfield.activations.base import ActivationLike
+from meanfield.init import Distribution, biases
 from meanfield.integrations.critical import (
     critical_scales,
     framework,
@@ -49,9 +49,7 @@ def init(
     operations are not known: modules are judged by their kind, and functions that the model
     holds by their values. Warns of classes that call layers with code of their own.
     """
-    require_distribution(distribution)
-    phi = as_activation(activation)
-    scales = critical_scales(phi, sigma_b, sigma_w, second_moment, q)
+    phi, scales = critical_scales(activation, distribution, sigma_b, sigma_w, second_moment, q)
     named = dict(_named("", model))
     found = {name: part for name, part in named.items() if _is_layer(part)}
     require_layers(list(found), "Linear or Conv")

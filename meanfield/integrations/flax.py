@@ -14,8 +14,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from meanfield.activations.base import ActivationLike, as_activation
-from meanfield.init import Distribution, biases, require_distribution
+from meanfield.activations.base import ActivationLike
+from meanfield.init import Distribution, biases
 from meanfield.integrations.critical import (
     channels_last,
     critical_scales,
@@ -48,9 +48,7 @@ def init_(
 
     Parameters, errors and warnings are those of `meanfield.integrations.equinox.init`.
     """
-    require_distribution(distribution)
-    phi = as_activation(activation)
-    scales = critical_scales(phi, sigma_b, sigma_w, second_moment, q)
+    phi, scales = critical_scales(activation, distribution, sigma_b, sigma_w, second_moment, q)
     named = dict(_named("", model))
     found = {name: part for name, part in named.items() if isinstance(part, LAYERS)}
     require_layers(list(found), "nnx.Linear or nnx.Conv")

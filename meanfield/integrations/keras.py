@@ -18,9 +18,9 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
-from meanfield.activations.base import ActivationLike, as_activation
+from meanfield.activations.base import ActivationLike
 from meanfield.errors import MeanFieldError
-from meanfield.init import Distribution, biases, require_distribution, weights
+from meanfield.init import Distribution, biases, weights
 from meanfield.integrations.critical import (
     channels_last,
     critical_scales,
@@ -89,9 +89,7 @@ def init_(
     Parameters, errors and warnings are those of `meanfield.integrations.equinox.init`. Besides,
     functional models whose paths join, or that use a layer twice, are refused.
     """
-    require_distribution(distribution)
-    phi = as_activation(activation)
-    scales = critical_scales(phi, sigma_b, sigma_w, second_moment, q)
+    phi, scales = critical_scales(activation, distribution, sigma_b, sigma_w, second_moment, q)
     named = dict(_named("", model))
     found = {name: part for name, part in named.items() if isinstance(part, LAYERS)}
     require_layers(list(found), "Dense, Conv1D, Conv2D or Conv3D")

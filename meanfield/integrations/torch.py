@@ -21,9 +21,9 @@ from scipy import integrate
 from meanfield.activations import Activation
 from meanfield.activations import activation as named
 from meanfield.activations import gain as gain_of
-from meanfield.activations.base import ActivationLike, as_activation
+from meanfield.activations.base import ActivationLike
 from meanfield.errors import MeanFieldError
-from meanfield.init import Distribution, Initializer, biases, require_distribution
+from meanfield.init import Distribution, Initializer, biases
 from meanfield.integrations.critical import (
     Scales,
     critical_scales,
@@ -79,9 +79,7 @@ def init_(
     of pooling, of dropout (φ's edge of chaos is that without it), of layers with nothing between
     them, and of forward code that `torch.fx` cannot trace: that is trusted to be a chain.
     """
-    require_distribution(distribution)
-    phi = as_activation(activation)
-    scales = critical_scales(phi, sigma_b, sigma_w, second_moment, q)
+    phi, scales = critical_scales(activation, distribution, sigma_b, sigma_w, second_moment, q)
     layers = [part for part in model.modules() if isinstance(part, LAYERS)]
     require_layers(layers, "Linear, Conv1d, Conv2d or Conv3d")
     for layer in layers:
