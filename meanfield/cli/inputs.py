@@ -17,7 +17,7 @@ def one_activation(positional: str | None, option: str | None) -> str:
     if positional is None and option is None:
         raise MeanFieldError(
             "ACTIVATION must be given: a name from `meanfield list activations`, such as tanh, "
-            "or FILE.py:NAME"
+            "FILE.py:NAME or torch:NAME"
         )
     if None not in (positional, option) and positional != option:
         raise MeanFieldError(

@@ -12,7 +12,8 @@ complete_activation = among(activation_names)
 ActivationArgument = Annotated[
     str | None,
     typer.Argument(
-        help="The activation φ: a name from `meanfield list activations`, or FILE.py:NAME.",
+        help="The activation φ: a name from `meanfield list activations`, FILE.py:NAME or "
+        "torch:NAME.",
         autocompletion=complete_activation,
         show_default=False,
     ),
