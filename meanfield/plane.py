@@ -14,7 +14,8 @@ with y, z1, z2 standard normal (for c < 0, u2 has -y). Given y both are independ
 
 for if φ' has Hermite coefficients b_k in z, φ has s b_k/√(k + 1).
 
-The rule for y is cut where φ's panels end, and within 9s of rough points into pieces of the width
+A Hermite series (`meanfield.hermite`) answers where one serves, and a rule for y elsewhere. It is
+cut where φ's panels end, and within 9s of rough points into pieces of the width
 of s. The mean of E_z φ(u)² and of E_z φ'(u)² is known from one Gaussian: where the rule misses it,
 the answer is NaN.
 """
@@ -24,61 +25,31 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from meanfield import hermite
 from meanfield.line import density
 from meanfield.panels import gauss
 from meanfield.sampled import Sampled
-from meanfield.smoothed import WIDTH, Smoothed, even_grid, evenly, smoothed
+from meanfield.smoothed import WIDTH, Smoothed, smoothed
 
 # Ends of the pieces of y in units of s around a rough point, and of y.
 AROUND = np.linspace(-WIDTH, WIDTH, 7)
 OUTER = np.linspace(-WIDTH, WIDTH, 7)
-# Where E Var φ is this part of E φ², it is known to all digits.
-LARGE = 1e-3
 # Nodes of a piece of y.
 OUTER_NODES = 16
-# Nodes of the even grids of y and z that are tried for a smooth φ.
-EVEN = ((64, 48), (160, 120))
 # Pairs whose statistics are remembered.
 REMEMBERED = 20_000
 # What the rule may miss of E φ² and E φ'².
-TOLERANCE, EVEN_TOLERANCE = 2e-12, 5e-14
+TOLERANCE = 2e-12
 
 
 class Rule(NamedTuple):
-    """What it may miss, weights of E_y, and what z makes of φ at y, and at y or -y."""
+    """Places and weights of E_y, and what z makes of φ at y, and at y or -y."""
 
-    tolerance: float
     y: np.ndarray
     """Places, in standard deviations."""
     weights: np.ndarray
     one: Smoothed
     other: Smoothed
-
-
-def _rules(phi: Sampled, variance: float, s: float, opposite: bool, turns: bool) -> Iterator[Rule]:
-    """Yield rules, each finer than the one before."""
-    sigma = np.sqrt(variance)
-    reach = WIDTH * (sigma + s)
-    for size_y, size_z in EVEN:
-        if is_smooth(phi, reach, max(sigma / size_y, s / size_z)):
-            y, weights = even_grid(size_y)
-            one = evenly(phi, sigma * y, s, size_z, turns)
-            other = Smoothed(*(part[::-1] for part in one)) if opposite else one
-            yield Rule(EVEN_TOLERANCE, y, weights, one, other)
-    base, offset, weights = _outer(phi, sigma, s, opposite)
-    one = smoothed(phi, base, offset, s, turns)
-    other = smoothed(phi, -base, -offset, s, turns) if opposite else one
-    y = (base + offset) / sigma if sigma else base
-    yield Rule(TOLERANCE, y, weights, one, other)
-
-
-def is_smooth(phi: Sampled, reach: float, step: float) -> bool:
-    """Return whether even grids see φ: steps of 2 WIDTH step are to pass none of its panels."""
-    edges = phi.edges
-    if -edges[0] <= reach or edges[-1] <= reach or (np.abs(phi.panels.rough) < reach).any():
-        return False
-    inside = (edges[:-1] < reach) & (edges[1:] > -reach)
-    return bool(2 * WIDTH * step < np.diff(edges)[inside].min())
 
 
 def _outer(
@@ -147,18 +118,35 @@ class Equal(NamedTuple):
 
 def equal(phi: Sampled, q: np.ndarray, epsilon: np.ndarray) -> Equal:
     """Return the statistics of pairs of variance q > 0 and correlation 1 - ε, vectors."""
-    return Equal(*remembered(phi, "equal", _rows(phi, _equal), q, epsilon))
+    rows = _rows(phi, hermite.equal, _equal)
+    return Equal(*remembered(phi, "equal", rows, q, epsilon))
 
 
 def equal_rates(phi: Sampled, q: np.ndarray, epsilon: np.ndarray) -> Equal:
     """Return the derivatives of the statistics `equal` by q."""
-    return Equal(*remembered(phi, "rates", _rows(phi, _equal_rates), q, epsilon))
+    rows = _rows(phi, hermite.equal_rates, _equal_rates)
+    return Equal(*remembered(phi, "rates", rows, q, epsilon))
 
 
-def _rows(phi: Sampled, function: Callable[..., Any]) -> Callable[[np.ndarray], list[Any]]:
+def _rows(
+    phi: Sampled, by_series: Callable[..., np.ndarray], by_rule: Callable[..., tuple[Any, ...]]
+) -> Callable[[np.ndarray], list[Any]]:
+    """Return what answers rows of q and ε: by a Hermite series where one serves, else by a rule."""
+
     def solve(new: np.ndarray) -> list[Any]:
+        found: list[Any] = [None] * len(new)
         moments = phi.second_moment(new[:, 0]), phi.slope_moment(new[:, 0], 2)
-        return [function(phi, *row) for row in zip(*new.T, *moments, strict=True)]
+        between = (new[:, 1] > 0) & (new[:, 1] < 2)
+        for q in np.unique(new[between & (new[:, 0] > 0), 0]):
+            series = hermite.series(phi, float(q))
+            if series is not None:
+                served = np.flatnonzero(between & (new[:, 0] == q) & series.serves(new[:, 1]))
+                for place, row in zip(served, by_series(series, new[served, 1]), strict=True):
+                    found[place] = row
+        for place, row in enumerate(zip(*new.T, *moments, strict=True)):
+            if found[place] is None:
+                found[place] = by_rule(phi, *row)
+        return found
 
     return solve
 
@@ -178,7 +166,7 @@ def _equal(phi: Sampled, q: float, epsilon: float, second: float, slopes: float)
     rule = _rule(phi, q, epsilon, second, slopes, turns=jumps)
     if rule is None:
         return NOTHING
-    _, _, weights, one, other = rule
+    _, weights, one, other = rule
     tilt = "tilt" if jumps else "slope"
     product = weights @ (one.mean * other.mean)
     slope_product = weights @ (getattr(one, tilt) * getattr(other, tilt))
@@ -229,7 +217,7 @@ def _equal_rates(
     rule = _rule(phi, q, epsilon, second, slopes, turns=True)
     if rule is None:
         return NOTHING
-    _, y, weights, one, other = rule
+    y, weights, one, other = rule
     outer = weights * (y * y - 1)
 
     def of_product(f: np.ndarray, g: np.ndarray, f_turn: np.ndarray, g_turn: np.ndarray) -> Any:
@@ -263,18 +251,19 @@ def _is_pair(q: float, epsilon: float, second: float) -> bool:
 def _rule(
     phi: Sampled, q: float, epsilon: float, second: float, slopes: float, turns: bool
 ) -> Rule | None:
-    """Return the first rule that finds what is known from one Gaussian."""
+    """Return the rule, None if it does not find what is known from one Gaussian."""
     opposite = epsilon > 1
     rest = 2 - epsilon if opposite else epsilon
-    for rule in _rules(phi, q * (1 - rest), np.sqrt(q * rest), opposite, turns):
-        missed = missed_by(rule.weights, rule.one, second, slopes)
-        if opposite:
-            missed = max(missed, missed_by(rule.weights, rule.other, second, slopes))
-        variance, lack = rule.weights @ rule.one.variance, rule.weights @ rule.one.lack
-        known = phi.diverges(2) or opposite or np.isfinite(lack)
-        if missed <= rule.tolerance and (known or variance > LARGE * second):
-            return rule
-    return None
+    sigma, s = np.sqrt(q * (1 - rest)), np.sqrt(q * rest)
+    base, offset, weights = _outer(phi, sigma, s, opposite)
+    one = smoothed(phi, base, offset, s, turns)
+    other = smoothed(phi, -base, -offset, s, turns) if opposite else one
+    # One y stands for all if φ does not see it: that at which y² is 1, as its mean is.
+    y = (base + offset) / sigma if base.size > 1 else np.ones(1)
+    missed = missed_by(weights, one, second, slopes)
+    if opposite:
+        missed = max(missed, missed_by(weights, other, second, slopes))
+    return Rule(y, weights, one, other) if missed <= TOLERANCE else None
 
 
 def missed_by(weights: np.ndarray, part: Smoothed, second: float, slopes: float) -> Any:

@@ -17,8 +17,9 @@ from meanfield._struct import concrete, flattened, pick, struct
 from meanfield.activations.sampling import sampled
 from meanfield.arguments import count
 from meanfield.errors import Status, require
+from meanfield.hermite import series
 from meanfield.layers import Covariance, Dense, Layer, covariance_numbers
-from meanfield.method import Method, completed, in_parallel, size_of, uses_table
+from meanfield.method import PAYS, Method, completed, in_parallel, size_of, uses_table
 from meanfield.rollout_batch import FIXED, is_fixed, roll
 from meanfield.separation import segments
 from meanfield.table import Tabulated
@@ -27,8 +28,8 @@ from meanfield.typing import Array, ScalarLike
 
 # Pairs that are rolled out by one kernel, if they are few and if they are many.
 SHORT, LONG = 16, 512
-# So many layers of a pair cost by themselves what a network does.
-LAYERS = 1
+# Layers of a pair that cost what a network does, if a Hermite series serves them.
+SERVED = 64
 # Layers that pairs of unequal variances pass between two looks at whether these are fixed.
 SPANS = (4, 16, 64)
 # Variances that agree to so many digits have become one.
@@ -78,8 +79,8 @@ def rollout(
     method : "quadrature", milliseconds for a pair and a layer; "table", which makes a table of the
         activation of one dense layer without dropout (`meanfield.tabulate`) and reads pairs off it,
         50 nanoseconds each where variances are fixed; or "auto", which takes the table for 256
-        layers of pairs and more, unless they are traced. What the table does not know is computed
-        for each pair by itself. Both agree to 1e-9 a layer.
+        layers of pairs and more (16384 where φ is smooth), unless they are traced. What the table
+        does not know is computed for each pair by itself. Both agree to 1e-9 a layer.
 
     Returns
     -------
@@ -91,7 +92,8 @@ def rollout(
     depth = count("depth", depth, 0)
     numbers = q1, q2, q12 = covariance_numbers(q1, q2, q12)
     size = size_of(*numbers) * depth
-    if uses_table(method, -(-size // LAYERS), lambda: _obstacle(layer, *numbers)):
+    worth = SERVED if PAYS <= size < PAYS * SERVED and _is_served(layer, *numbers) else 1
+    if uses_table(method, -(-size // worth), lambda: _obstacle(layer, *numbers)):
         return _read(cast(Dense, layer), q1, q2, q12, depth)
     return _rollout(layer, q1, q2, q12, depth)
 
@@ -106,6 +108,17 @@ def _obstacle(layer: Layer, *numbers: ScalarLike) -> str:
     if any(map(np.ndim, leaves)):
         return "the layer is not a single one"
     return "" if layer.keep == 1 else f"a table knows no dropout, keep = {layer.keep}"
+
+
+def _is_served(layer: Layer, q1: ScalarLike, q2: ScalarLike, q12: ScalarLike) -> bool:
+    """Return whether the Hermite series of φ has ended at the one variance of all pairs."""
+    if _obstacle(layer, q1, q2, q12):
+        return False
+    variances = np.unique([*np.ravel(q1), *np.ravel(q2)])
+    if variances.size > 1 or not POSITIVE[0](variances).all():
+        return False
+    own = series(sampled(cast(Dense, layer).phi), float(variances[0]))
+    return own is not None and own.ended
 
 
 def _read(layer: Dense, q1: ScalarLike, q2: ScalarLike, q12: ScalarLike, depth: int) -> Rollout:

@@ -62,7 +62,6 @@ from meanfield.criticality import (
 from meanfield.errors import MeanFieldError, Status
 from meanfield.jacobian import slope_kurtosis
 from meanfield.layers import Dense
-from meanfield.propagation import rollout
 from meanfield.shaping import tat, width_of
 from meanfield.universality import classify
 
@@ -73,8 +72,8 @@ ALIKE = 1.1
 # Values of a free parameter: its default times powers of this, so many each way.
 STEP, STEPS = 2.0**0.25, 48
 BISECTIONS = 20
-# From so many layers of pairs on a table of φ pays, and pairs that a search looks at.
-DEEP, LOOKS = 200, 8
+# What a layer counts that merged inputs are not followed through.
+LEFT = 1e-3
 # Jumps of a φ, not constant in between, that is averaged: each makes that dearer.
 FEW_JUMPS = 2
 # The curvature of shaped activations: with it L (μ2/μ1² - 1) is about 1.
@@ -251,13 +250,12 @@ def _widest(phi: Activation, depth: int, isometric: bool) -> CriticalPoint | Non
     def spread(t: float) -> float:
         return depth * float(slope_kurtosis(phi, math.exp(t)) - 1) - SPREAD
 
-    def close(t: float, looks: int = LOOKS) -> float:
+    def close(t: float) -> float:
         """Return what correlation 0 becomes too much."""
-        point = on_host(critical_point(phi, math.exp(t)))
-        return 1 - CORRELATION - _apart(phi, point, depth, looks)
+        return _excess(phi, on_host(critical_point(phi, math.exp(t))), depth)
 
     if bool(is_scale_invariant(phi)):
-        held = close(0.0, 1) <= 0 and (not isometric or spread(0.0) <= 0)
+        held = close(0.0) <= 0 and (not isometric or spread(0.0) <= 0)
         return on_host(edge_of_chaos(phi, 0.0)) if held else None
     grid = GRID * width_of(phi) ** 2
     points = on_host(critical_point(phi, grid))
@@ -271,7 +269,7 @@ def _widest(phi: Activation, depth: int, isometric: bool) -> CriticalPoint | Non
         return None
     # The last place that keeps inputs apart, most often the last of all.
     low, high = -1, places.size - 1
-    if close(logs[places[high]], 1) <= 0:
+    if close(logs[places[high]]) <= 0:
         low, high = high, high + 1
     while high - low > 1:
         middle = (low + high) // 2
@@ -294,7 +292,7 @@ def _widest(phi: Activation, depth: int, isometric: bool) -> CriticalPoint | Non
         return max(spread(t), abs(float(point.slope)) - 1 - STEADY)
 
     top = _last(too_much, logs[place], logs[place + 1])
-    if close(top, 1) > 0:
+    if close(top) > 0:
         top = _last(close, logs[place], top)
     return on_host(critical_point(phi, math.exp(top)))
 
@@ -308,10 +306,17 @@ def _last(excess: Callable[[float], float], low: float, high: float) -> float:
     return max(low, root - 4 * DIGITS)
 
 
-def _apart(phi: Activation, point: CriticalPoint, depth: int, looks: int = 1) -> float:
-    """Return what 1 - c is at the output for inputs of correlation 0, one of so many `looks`."""
-    q, method = float(point.q), "table" if depth * looks >= DEEP else "quadrature"
-    return float(np.asarray(rollout(_dense(phi, point), q, q, 0.0, depth, method).epsilon)[-1])
+def _excess(phi: Activation, point: CriticalPoint, depth: int) -> float:
+    """Return by how much correlation 0 becomes more than is allowed, negative if it does not.
+
+    Correlations grow from 0 on. Those that are too much are not followed to the end, where they
+    are close to 1: each layer that is left counts a little instead.
+    """
+    layer, q = _dense(phi, point), float(point.q)
+    epsilon, left = 1.0, depth
+    while left and epsilon >= 1 - CORRELATION:
+        epsilon, left = float(layer.decorrelation(q, epsilon)), left - 1
+    return 1 - CORRELATION - epsilon + LEFT * left
 
 
 def _freed(
@@ -331,7 +336,7 @@ def _freed(
             return False
         if isometric and depth * float(slope_kurtosis(at(value), float(point.q)) - 1) > SPREAD:
             return False
-        return _apart(at(value), point, depth) >= 1 - CORRELATION
+        return _excess(at(value), point, depth) <= 0
 
     steps = sorted(range(-STEPS, STEPS + 1), key=lambda k: (abs(k), -k))
     values = [start * STEP**k for k in steps] if start else [k / STEPS for k in range(STEPS)]

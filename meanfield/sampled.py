@@ -106,6 +106,8 @@ class Sampled:
         self._known: dict[tuple[str, bytes], np.ndarray] = {}
         self.pairs: dict[Any, tuple[float, ...]] = {}
         """What `meanfield.plane` has found."""
+        self.series: dict[float, Any] = {}
+        """What `meanfield.hermite` has."""
 
     # Panels
 

@@ -9,10 +9,9 @@ The slope of the smoothed φ, that takes in what φ' has where φ jumps, is ∂/
 
 The rule is cut where φ's panels end (`meanfield.panels`), so that it does not care for kinks or
 jumps. Places are offsets from a base, a rough point nearby, so that no digit is lost however small
-s is. A smooth φ takes an even grid, which then converges geometrically.
+s is.
 """
 
-import functools
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -25,10 +24,6 @@ from meanfield.sampled import Sampled, antiderivative
 WIDTH = 9.0
 # Ends of the pieces of z.
 INNER = np.array([-WIDTH, -4.5, 0.0, 4.5, WIDTH])
-# Part of E φ'² that a variance of φ' may be by rounding.
-ROUNDED = 1e-28
-# Terms of the Hermite series of φ' in z, and what it may lack.
-HERMITE, SERIES = 16, 1e-14
 # Numbers in hand at a time.
 AT_ONCE = 2**21
 
@@ -150,51 +145,3 @@ def _inner(
         found += [mean(square * values), mean(square * slopes), mean(square * values**2)]
         found += [turned, turned - 2 * mean(z * rest * slopes) + 2 * spread]
     return np.stack(found)
-
-
-def evenly(phi: Sampled, y: np.ndarray, s: float, size: int, turns: bool = False) -> Smoothed:
-    """Return `smoothed` of a smooth φ by an even grid of z, which then converges geometrically."""
-    z, weights = even_grid(size)
-    values, slopes = (v.reshape(y.size, size) for v in phi.values((y[:, None] + s * z).ravel()))
-    middle, slope = values @ weights, slopes @ weights
-    values, slopes = values - middle[:, None], slopes - slope[:, None]
-    variance = slopes**2 @ weights
-    terms = slopes @ (weights[:, None] * _hermite(size))
-    k = np.arange(1, HERMITE + 1)
-    lack = terms**2 @ (k / (k + 1))
-    # Where the Hermite series of φ' has not ended, it does not tell.
-    ended = np.abs(variance - (terms**2).sum(axis=1)) <= SERIES * variance + ROUNDED * slope**2
-    lack = np.where(ended, lack, np.nan)
-    tilt, bend = values @ (weights * z) / s, slopes @ (weights * z)
-    found = Smoothed(middle, values**2 @ weights, slope, variance, lack, tilt, bend)
-    if not turns:
-        return found
-    # s times the derivative of the k-th term is k times it and √((k + 1)(k + 2)) the next but one.
-    growth = k * terms
-    growth[:, :-2] += np.sqrt((k + 1) * (k + 2))[:-2] * terms[:, 2:]
-    square = weights * (z * z - 1)
-    return found._replace(
-        turn=values @ square,
-        slope_turn=slopes @ square,
-        variance_turn=values**2 @ square,
-        slope_variance_turn=slopes**2 @ square,
-        lack_turn=np.where(ended, 2 * (terms * growth) @ (k / (k + 1)), np.nan),
-    )
-
-
-@functools.cache
-def even_grid(size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return an even grid, symmetric about 0, and its weights of a standard normal variable."""
-    z = WIDTH * (2 * np.arange(size) + 1 - size) / size
-    weights = np.exp(-0.5 * z * z)
-    return z, weights / weights.sum()
-
-
-@functools.cache
-def _hermite(size: int) -> np.ndarray:
-    """Return the normalised Hermite polynomials of degree 1 to HERMITE on an even grid."""
-    z = even_grid(size)[0]
-    columns = [np.ones(size), z]
-    for k in range(1, HERMITE):
-        columns.append((z * columns[k] - np.sqrt(k) * columns[k - 1]) / np.sqrt(k + 1))
-    return np.stack(columns[1:], axis=1)

@@ -11,27 +11,18 @@ Where u1 and u2 are much closer than s, the difference of their means is the mea
 at ε = 0 that of φ' between them.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from meanfield import hermite
+from meanfield.hermite import Series, series
 from meanfield.line import density
 from meanfield.panels import gauss
-from meanfield.plane import (
-    EVEN,
-    EVEN_TOLERANCE,
-    OUTER,
-    OUTER_NODES,
-    TOLERANCE,
-    around,
-    bend,
-    is_smooth,
-    missed_by,
-    remembered,
-)
+from meanfield.plane import OUTER, OUTER_NODES, TOLERANCE, around, bend, missed_by, remembered
 from meanfield.sampled import Sampled
-from meanfield.smoothed import WIDTH, Smoothed, even_grid, evenly, smoothed
+from meanfield.smoothed import WIDTH, Smoothed, smoothed
 
 # Places that are closer than this part of s are together.
 TOGETHER = 1e-3
@@ -106,7 +97,8 @@ class _Pair:
         seconds: np.ndarray,
         slopes: np.ndarray,
     ):
-        self.phi, self.seconds, self.slopes = phi, seconds, slopes
+        self.phi, self.q1, self.q2, self.epsilon = phi, q1, q2, epsilon
+        self.seconds, self.slopes = seconds, slopes
         self.legal = bool(np.isfinite(seconds).all() and min(q1, q2) > 0 and 0 <= epsilon <= 2)
         self.rest = 2 - epsilon if epsilon > 1 else epsilon
         self.sign = -1.0 if epsilon > 1 else 1.0
@@ -114,25 +106,32 @@ class _Pair:
             self.stretch = np.sqrt(np.array([q1, q2]) * (1 - self.rest))
             self.spread = np.sqrt(np.array([q1, q2]) * self.rest)
 
+    def series(self) -> "tuple[Series, Series] | None":
+        """Return the Hermite series of φ at both variances, if one serves the correlation."""
+        if not self.legal or self.rest == 0:
+            return None
+        one, other = (series(self.phi, float(q)) for q in (self.q1, self.q2))
+        if one is None or other is None:
+            return None
+        return (one, other) if one.serves(self.epsilon) or other.serves(self.epsilon) else None
+
     def rule(self, turns: bool) -> "_Rule | None":
-        """Return the first rule that finds what is known from either Gaussian."""
+        """Return the rule, None if it does not find what is known from either Gaussian."""
         phi, stretch, spread, sign = self.phi, self.stretch, self.spread, self.sign
-        for tolerance, y, weights, smooth in _common_rules(phi, stretch, spread, sign, turns):
-            first = smooth(stretch[0] * y, spread[0])
-            second = smooth(sign * stretch[1] * y, spread[1])
-            missed = max(
-                missed_by(weights, part, a, b)
-                for part, a, b in zip((first, second), self.seconds, self.slopes, strict=True)
-            )
-            if missed <= tolerance:
-                return _Rule(tolerance, y, weights, first, second)
-        return None
+        y, weights = _common(phi, stretch, spread, sign)
+        nowhere = np.zeros(y.size)
+        first = smoothed(phi, nowhere, stretch[0] * y, spread[0], turns)
+        second = smoothed(phi, nowhere, sign * stretch[1] * y, spread[1], turns)
+        missed = max(
+            missed_by(weights, part, a, b)
+            for part, a, b in zip((first, second), self.seconds, self.slopes, strict=True)
+        )
+        return _Rule(y, weights, first, second) if missed <= TOLERANCE else None
 
 
 class _Rule(NamedTuple):
-    """What it may miss, places and weights of E_y, and what z1 and z2 make of φ there."""
+    """Places and weights of E_y, and what z1 and z2 make of φ there."""
 
-    tolerance: float
     y: np.ndarray
     weights: np.ndarray
     first: Smoothed
@@ -160,18 +159,17 @@ def _aligned(pair: _Pair, s: float, t: float, gap: float) -> tuple[Any, ...]:
 
 def _apart(pair: _Pair, s: float, t: float, gap: float) -> tuple[Any, ...]:
     """Return the statistics of two Gaussians that are neither aligned nor opposite."""
+    known = pair.series()
+    if known is not None:
+        return hermite.unequal(pair.phi, *known, pair.epsilon, s, t, gap)
     rule = pair.rule(turns=False)
     if rule is None:
         return (np.nan,) * 3
-    tolerance, y, weights, first, second = rule
+    y, weights, first, second = rule
     stretch, spread, rest = pair.stretch, pair.spread, pair.rest
     width = (abs(stretch[0] - stretch[1]) + abs(spread[0] - spread[1])) * WIDTH
-    # What is smooth by itself is so beyond the scale of s.
-    scale = spread.min()
-    if tolerance == EVEN_TOLERANCE:
-        scale = max(scale, np.diff(pair.phi.edges).min())
     apart = s * first.mean - t * second.mean
-    if pair.sign > 0 and width < TOGETHER * scale:
+    if pair.sign > 0 and width < TOGETHER * spread.min():
         sums = np.maximum([stretch.sum(), spread.sum()], np.finfo(float).tiny)
         steps = gap * np.array([1 - rest, rest]) / sums
         apart = s * _difference(pair.phi, y, stretch, spread, steps) + (s - t) * second.mean
@@ -194,10 +192,13 @@ def _apart_rates(pair: _Pair) -> tuple[Any, ...]:
     That of a smoothed function by log q is half of y times its derivative by y and s times that
     by s.
     """
+    known = pair.series()
+    if known is not None:
+        return hermite.unequal_rates(*known, pair.epsilon)
     rule = pair.rule(turns=True)
     if rule is None:
         return (np.nan,) * 5
-    _, y, weights, *parts = rule
+    y, weights, *parts = rule
     jumps, at = pair.phi.diverges(2), (pair.stretch[0] * y, pair.sign * pair.stretch[1] * y)
     q = pair.stretch**2 + pair.spread**2
     slopes = [part.tilt if jumps else part.slope for part in parts]
@@ -265,25 +266,6 @@ def _step(phi: Sampled, x: np.ndarray, step: np.ndarray, apart: np.ndarray) -> n
     close = (panel == np.searchsorted(edges, x + step)) & (np.abs(step) < TOGETHER * size)
     slopes = [phi.values(x + (1 + z) * step / 2)[1] for z in gauss(2)[0]]
     return np.where(close, step * (slopes[0] + slopes[1]) / 2, apart)
-
-
-def _common_rules(
-    phi: Sampled, stretch: np.ndarray, spread: np.ndarray, sign: float, turns: bool
-) -> Iterator[tuple[float, np.ndarray, np.ndarray, Callable[[np.ndarray, float], Smoothed]]]:
-    """Yield rules for E_y, and the one for E_z that goes with each."""
-    reach = WIDTH * (stretch + spread).max()
-    for size_y, size_z in EVEN:
-        if is_smooth(phi, reach, max(stretch.max() / size_y, spread.max() / size_z)):
-            yield (
-                EVEN_TOLERANCE,
-                *even_grid(size_y),
-                lambda y, s, size=size_z: evenly(phi, y, s, size, turns),
-            )
-    yield (
-        TOLERANCE,
-        *_common(phi, stretch, spread, sign),
-        lambda y, s: smoothed(phi, np.zeros(y.size), y, s, turns),
-    )
 
 
 def _common(
