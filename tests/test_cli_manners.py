@@ -5,6 +5,7 @@ import sys
 import time
 from typing import Any
 
+import numpy as np
 import pytest
 import typer
 from test_cli import ends, fails, run
@@ -157,9 +158,56 @@ def test_the_first_layer_brings_inputs_to_the_variance():
     assert float(second.weight.detach().std()) * 300**0.5 == pytest.approx(1.5, rel=0.05)
 
 
-def test_a_cure_without_a_name_is_to_be_put_into_a_file(tmp_path):
-    (tmp_path / "mine.py").write_text(
-        "import jax.numpy as jnp\ndef phi(x):\n    return x * jnp.tanh(x)\n"
+@pytest.mark.parametrize("framework", ["torch", "jax"])
+def test_a_cure_without_a_name_is_in_the_code(tmp_path, framework):
+    pytest.importorskip(framework)
+    file = tmp_path / "mine.py"
+    file.write_text("import numpy as np\ndef phi(x):\n    return x * np.tanh(x)\n")
+    told = json.loads(run("recommend", f"{file}:phi", "--depth", 40, "--json").stdout)
+    assert not told["best"]["trainable"]
+    program, *args = told["next"].split()
+    assert (program, *args) == (
+        *("meanfield", "init", f"{file}:phi", "--framework", "torch", "--depth", "40"),
     )
-    told = run("recommend", f"{tmp_path}/mine.py:phi", "--depth", 200, "--json")
-    assert json.loads(told.stdout)["next"].endswith("meanfield recommend FILE.py:NAME --depth 200")
+    args[args.index("torch")] = framework
+    found = json.loads(run(*args, "--json").stdout)
+    cure = told["cures"][-1]
+    assert found["remarks"] == [f"Cure: {cure['words']}"]
+    for key in ("sigma_w", "sigma_b", "q"):
+        assert found[key] == pytest.approx(cure[key], rel=1e-10)
+    names = {}
+    exec(compile(found["code"], "snippet", "exec"), names)
+
+    def phi(x):
+        return x * np.tanh(x)
+
+    # The cured activation keeps E φ² = 1, which is what makes σw = 1 and σb = 0 right.
+    z = np.linspace(-12, 12, 4801)
+    weights = np.exp(-z * z / 2) / np.exp(-z * z / 2).sum()
+    assert weights @ names["changed"](z, phi) ** 2 == pytest.approx(1.0, rel=1e-9)
+
+
+def test_code_is_written_into_a_new_file_only(tmp_path, capsys):
+    out = tmp_path / "net.py"
+    args = ("init", "tanh", "--framework", "jax", "--sigma-b", "0.3")
+    code = run(*args).stdout
+    assert run(*args, "-o", out).stdout == f"{out} holds the code\n"
+    assert out.read_text() == code
+    said = fails(capsys, *args, "-o", out)
+    assert said.endswith("the file exists; it must be a new one\n")
+    assert out.read_text() == code
+    assert "no directory" in fails(capsys, *args, "-o", tmp_path / "a" / "net.py")
+
+
+def test_an_averaged_step_is_in_the_code(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text("import numpy as np\ndef phi(x):\n    return np.sign(x)\n")
+    code = run("init", f"{file}:phi", "--framework", "jax", "--depth", 10).stdout
+    assert code.startswith("# Cure: round it off: mollify")
+    assert "mf.mollify(load(" in code
+    exec(compile(code, "snippet", "exec"), {})
+
+
+def test_code_says_that_a_network_trains_slowly():
+    code = run("init", "relu", "--framework", "jax", "--depth", 30, "--sigma-b", 0).stdout
+    assert code.startswith(("# Cure: give it the slope", "# This trains slowly"))

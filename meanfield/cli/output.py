@@ -64,6 +64,13 @@ def check_place(path: Path) -> None:
         path.unlink()
 
 
+def check_new(path: Path) -> None:
+    """Raise `MeanFieldError` unless a file may be made there, and there is none yet."""
+    if path.is_file():
+        raise MeanFieldError(f"--out {path} is not legal: the file exists; it must be a new one")
+    check_place(path)
+
+
 def console() -> Any:
     """Return the console that tables are printed on."""
     from rich.console import Console

@@ -66,7 +66,7 @@ def recommend(
 
     found = recommend(phi, layers, width, sigma_b, free, tell)
     params = shown_params(param)
-    following = _next(name, params, free, layers, found)
+    following = _next(name, params, sigma_b, free, layers, found)
     if as_json:
         print(json.dumps(_record(name, params, found, following), ensure_ascii=False))
     else:
@@ -78,33 +78,40 @@ def recommend(
 
 
 def _next(
-    name: str, params: dict[str, float], free: str | None, depth: int, found: "Recommendation"
+    name: str,
+    params: dict[str, float],
+    sigma_b: float | None,
+    free: str | None,
+    depth: int,
+    found: "Recommendation",
 ) -> str | None:
-    """Return the command that makes code of the network to use, None where there is none."""
+    """Return the command that makes code of the network to use, None where there is none.
+
+    It has the network's numbers. A cure without a name is made anew, from the depth.
+    """
     from meanfield.activations import activations
 
     one = found.choice
     if one is None:
         return None
-    if one is found.best:
-        if free is not None and found.parameter is not None:
-            params = {**params, free: found.parameter}
-    else:
-        name, cured = one.layer.phi.name, type(one.layer.phi)
-        if name not in activations or activations[name] is not cured:
-            return f"write the cure into a file; meanfield recommend FILE.py:NAME --depth {depth}"
-        params = {key: float(getattr(one.layer.phi, key)) for key in cured.parameters()}
+    if free is not None and found.parameter is not None:
+        params = {**params, free: found.parameter}
     numbers = {
-        **{f"-p {key}=": value for key, value in params.items()},
         "--sigma-w ": float(one.layer.sigma_w),
         "--sigma-b ": float(one.layer.sigma_b),
         "--q ": one.q,
     }
-    options = " ".join(f"{option}{value:.12g}" for option, value in numbers.items())
-    return (
-        f"meanfield init {shlex.quote(name)} --framework torch --depth {depth} {options} "
-        f"--distribution {one.layer.ensemble}"
-    )
+    more = f" --distribution {one.layer.ensemble}"
+    if one is not found.best:
+        cured = one.layer.phi
+        if activations.get(cured.name) is type(cured):
+            name = cured.name
+            params = {key: float(getattr(cured, key)) for key in type(cured).parameters()}
+        else:
+            numbers, more = {} if sigma_b is None else {"--sigma-b ": sigma_b}, ""
+    numbers = {f"-p {key}=": value for key, value in params.items()} | numbers
+    options = "".join(f" {option}{value:.12g}" for option, value in numbers.items())
+    return f"meanfield init {shlex.quote(name)} --framework torch --depth {depth}{options}{more}"
 
 
 def _record(
