@@ -2,6 +2,7 @@
 
 import json
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import xarray as xr
@@ -82,6 +83,24 @@ def test_the_unstable_stretch_is_dashed():
     assert np.nanmin(stable) > 0.39
     assert shown["edge of chaos, unstable"].is_dashed()
     assert "variance diverges from $q_0=1$" in shown
+
+
+@pytest.mark.parametrize("method", ["quadrature", "table"])
+def test_a_diagram_says_what_diverges_though_no_large_variance_is_resolved(method):
+    snake = mf.from_callable(lambda x: x + jnp.sin(x) ** 2)
+    status = mf.phase_diagram(snake, [0.75, 1.0, 1.5], [0.0, 0.5], method=method)["status"].values
+    assert status[1:].tolist() == [[mf.Status.DIVERGES] * 2] * 2
+    assert status[0].tolist() == [mf.Status.VANISHES, mf.Status.OK]
+
+
+def test_steep_oscillations_are_answered_at_small_weights():
+    waves = mf.from_callable(lambda x: jnp.sin(30 * x))
+    diagram = mf.phase_diagram(waves, [0.01, 0.055, 0.1], [0.0, 0.05])
+    # E sin² = (1 - e^{-1800 q})/2, of which 1/30² is σw² on the edge at q = 0.
+    ok = diagram.isel(sigma_b=1)
+    q = ok["sigma_w"] ** 2 * (1 - np.exp(-1800 * ok["q"])) / 2 + 0.05**2
+    assert ok["q"].values == pytest.approx(q.values, rel=1e-10)
+    assert (diagram["status"].values == [[6, 1], [1, 1], [1, 1]]).all()
 
 
 def test_an_edge_of_one_point_and_none():
