@@ -27,9 +27,9 @@ from meanfield.plots.style import LABELS
 LIMIT_LEVELS = (0.0, 0.2, 0.4, 0.6, 0.8, 0.9, 1.0)
 # χ1 is coloured in steps of this ratio, the same on both sides of 1.
 CHI_RATIO = 1.1
-# A label is put at the first of these parts of its line that is so far from the other labels, as a
-# fraction of the panel.
-PLACES, APART = (0.5, 0.35, 0.65, 0.2, 0.8, 0.1, 0.9), 0.09
+# A label is put at the first of these parts of its line that is so far from the other labels, and
+# so far from the sides, as fractions of the panel.
+PLACES, APART, INSIDE = (0.5, 0.35, 0.65, 0.2, 0.8, 0.1, 0.9), 0.09, 0.04
 CHI_TICKS = (0.2, 0.3, 0.5, 0.7, 1.0, 1.4, 2.0, 3.0, 5.0)
 
 
@@ -90,8 +90,8 @@ def label_contours(ax: Axes, contours: ContourSet, names: Mapping[float, str]) -
     chosen: list[np.ndarray] = []
     for path in contours.get_paths():
         points = np.asarray(path.vertices)
-        x, y = points[:, 0], points[:, 1]
-        points = points[(x > left) & (x < right) & (y > bottom) & (y < top)]
+        parts = (points - (left, bottom)) / size
+        points = points[((parts > INSIDE) & (parts < 1 - INSIDE)).all(axis=1)]
         for part in PLACES if len(points) else ():
             place = points[int(part * len(points))]
             if all(np.hypot(*((place - other) / size)) > APART for other in chosen):
