@@ -19,8 +19,8 @@ RESULTS = ROOT / "benchmarks" / "results.json"
 # Colour, line style and marker of a route, by the word it begins with.
 ROUTES = {
     "table,": ("table", style.BLUE, "-", "o"),
-    "quadrature": ("quadrature", style.GREEN, "--", "s"),
-    "numpy:": ("Gauss-Hermite, 64 nodes", style.ORANGE, "-.", "^"),
+    "quadrature": ("quadrature", style.BLACK, "--", "s"),
+    "numpy:": ("Gauss-Hermite, 64 nodes", style.BROWN, "-.", "^"),
     "neural-tangents": ("neural-tangents 0.6.5", style.VERMILLION, (0, (3, 1, 1, 1)), "D"),
     "scipy:": ("scipy", style.PURPLE, ":", "v"),
 }
@@ -34,7 +34,7 @@ def looks(route):
 
 def time_figure(results):
     """Draw processor time against the size of a phase diagram."""
-    fig = style.canvas(style.NARROW, 3.6)
+    fig = style.canvas(style.NARROW + 0.6, 4.2)
     ax = fig.subplots()
     for name in dict.fromkeys(name for name, *_ in results["growth"]):
         look = style.look(name)
@@ -50,7 +50,7 @@ def time_figure(results):
         ax.loglog(points, row["seconds"] * points, color=color, linestyle=line, label=label)
     ax.set(xlabel="networks in a phase diagram", ylabel="processor time in seconds")
     ax.set(xlim=(7e1, 1.5e6))
-    fig.legend(loc="outside right upper")
+    fig.legend(loc="outside lower center", ncols=2)
     return fig
 
 

@@ -37,6 +37,9 @@ STEPS = 8
 # Nothing is sure where V' is this close to 1, or V(q) - q this small at q0 or where it turns.
 MARGIN = 3e-5
 ROUNDING = 1e-12
+# V runs away by its slopes at so many of the largest variances that are known. If these differ by
+# more than this factor V may overflow.
+LAST, EVEN = 16, 1.1
 # V(q)/q at the least q of the table is to be so far below 1 for the variance to vanish.
 CLEARLY = 1e-3
 # So much of E φ'² is lost where 1/σw² is subtracted from it.
@@ -199,7 +202,8 @@ def _walk(table: Table, weights: Array, biases: Array, q0: Array) -> Stop:
     def advance(walk: Walk) -> Walk:
         here, _, _ = at(walk.index)
         there, drive, tilt = at(walk.index + 1)
-        ended = jnp.isnan(there)
+        away = runs_away & (walk.index + 1 >= end)
+        ended = jnp.isnan(there) | away
         stops = walk.going & (drive <= 0)
         turns = walk.going & (walk.drive > 0) & (drive > 0) & (walk.tilt < 0) & (tilt > 0)
         first = turns & (walk.turns == 0)
@@ -216,6 +220,9 @@ def _walk(table: Table, weights: Array, biases: Array, q0: Array) -> Stop:
             known=walk.known & (~walk.going | ended | jnp.isfinite(drive)),
         )
 
+    # V runs away if it exceeds q as far as it is known, and V' is clearly above 1 at the end.
+    end, least, greatest = _end(up)
+    runs_away = rising & (weights * least > 1 + MARGIN) & (greatest <= EVEN * least) & (end >= LAST)
     start, drive, tilt = at(jnp.zeros((), int))
     nowhere = jnp.full_like(weights, jnp.nan)
     walk = Walk(
@@ -260,6 +267,18 @@ def _walk(table: Table, weights: Array, biases: Array, q0: Array) -> Stop:
         monotone=monotone,
         sure=walk.known & clear & (found | rising | fades),
     )
+
+
+def _end(way: Way) -> tuple[Array, Array, Array]:
+    """Return from which point of a way on nothing is known, and the extreme slopes before it."""
+    count = jnp.arange(way.log_q.size)
+    end = jnp.max(jnp.where(jnp.isnan(way.second_moment), 0, count + 1))
+    before = (count < end) & (count >= end - LAST)
+    least, greatest = (
+        best(jnp.where(before, way.slope, worst))
+        for best, worst in ((jnp.min, jnp.inf), (jnp.max, -jnp.inf))
+    )
+    return end, least, greatest
 
 
 def _rises(way: Way, end: Array) -> Array:

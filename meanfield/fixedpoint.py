@@ -44,8 +44,6 @@ WARM_UP = 60
 SMALLEST, LARGEST = 1e-43, 1e20
 # Variances that have left this range are not iterated on.
 CALM = (1e-12, 1e8)
-# Where log(V/q) is above this at the largest variances that are resolved, variances grow for ever.
-GROWING = 1e-6
 # Newton's method for log ε: most steps, and the last one's size.
 NEWTON_STEPS, SETTLED = 100, 4e-15
 # A relative change below this is rounding: the variance is fixed as it is.
@@ -138,9 +136,7 @@ def _settled(layer: Layer, q0: np.ndarray) -> SteadyState:
     # Where φ jumps, χ1 is infinite and yet known.
     resolved = np.isfinite(q) & np.isfinite(slope) & ~np.isnan(chi)
     settles = resolved & (np.abs(slope) <= 1 + STEADY)
-    # V is known to grow faster than q as far as it is resolved, and does not fall behind there.
-    ahead = np.nanmin(seen.last, axis=1, initial=np.inf)
-    grows = rising & (ahead > GROWING) & (ahead < np.inf)
+    grows = rising & ~seen.gap & runs_away(seen.last, seen.last_slopes)
     endless = np.isinf(seen.last).any(axis=1) & rising
     absent = np.where(
         endless,
@@ -157,14 +153,29 @@ def _settled(layer: Layer, q0: np.ndarray) -> SteadyState:
     return SteadyState(q, slope, chi, status.astype(np.int8))  # pyright: ignore[reportArgumentType]
 
 
+def runs_away(growth: np.ndarray, tilt: np.ndarray) -> np.ndarray:
+    """Return whether V leaves the diagonal for good, by the last variances at which it is known.
+
+    Rows hold log(V/q) at these and its slopes in log q, NaN where V is unknown. V(q) is to exceed
+    q there, by more than rounding, and V' is to be at least 1, so that the distance does not
+    shrink.
+    """
+    known = np.isfinite(growth)
+    slope = np.expm1(growth + np.log1p(tilt))
+    away = (growth > ROUNDING) & (slope >= -ROUNDING)
+    return known.any(axis=-1) & (away | ~known).all(axis=-1)
+
+
 @elementwise(host=_settled, q0=POSITIVE)
 def steady_state(layer: Layer, q0: ScalarLike = 1.0) -> SteadyState:
     """Return the fixed point of the variance that an input of variance q0 > 0 reaches.
 
     All arguments broadcast. χ1 is inf where φ jumps. The status is OK; VANISHES where the
     variance decays to zero (then q = 0 and the rest is the limit there); DIVERGES where it
-    grows for ever; NONFINITE where V overflows; NOT_CONVERGED where V is unresolved or the
-    iteration does not settle. Differentiable by the implicit function theorem.
+    grows for ever: V exceeds q up to the largest variance at which it is resolved, and if that
+    is not the largest of all, V' is at least 1 there; NONFINITE where V overflows; NOT_CONVERGED
+    where V is unresolved or the iteration does not settle. Differentiable by the implicit function
+    theorem.
     """
     found = asked(_settled, SteadyState(0.0, 0.0, 0.0, np.int8(0)), layer, q0)  # pyright: ignore[reportArgumentType]
     fades = found.status == Status.VANISHES

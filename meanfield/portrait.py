@@ -25,7 +25,7 @@ from scipy.ndimage import binary_closing
 from meanfield._elementwise import elementwise
 from meanfield._struct import elements, on_host, struct
 from meanfield.errors import Status
-from meanfield.fixedpoint import FAINTEST, ROUNDING
+from meanfield.fixedpoint import FAINTEST, ROUNDING, runs_away
 from meanfield.layers import Layer
 from meanfield.rootfind import Root, all_roots
 from meanfield.typing import Array, ScalarLike
@@ -34,6 +34,8 @@ from meanfield.typing import Array, ScalarLike
 GRID = np.linspace(np.log(1e-18), np.log(1e12), 553)
 # Unresolved stretches this many points apart are one.
 JOIN = 32
+# Whether variances run away is seen at so many of the largest variances that are resolved.
+LAST = 16
 # A basin's orbits may leave it by this fraction: rounding.
 SLACK = 1e-9
 
@@ -46,7 +48,7 @@ class FixedPoints:
     q = inf, where variances grow for ever, DIVERGES (NONFINITE where V overflows). `stable` says
     whether V attracts from both sides, `basin_low` and `basin_high` from where. A stretch of
     variances in which V is unresolved has q NaN and status NOT_CONVERGED; its basin is the
-    stretch.
+    stretch. If it has no upper end, the basin of q = inf ends where it begins.
     """
 
     q: Array
@@ -110,6 +112,8 @@ class _Survey:
 
     growth: np.ndarray
     """log V(q) - log q on the grid, 0 where that is rounding."""
+    tilt: np.ndarray
+    """Its slope in log q."""
     once: np.ndarray
     """V(q)."""
     twice: np.ndarray
@@ -131,7 +135,7 @@ def _survey(layer: Layer) -> _Survey:
         variance, slope, _ = on_host(_look(layer, q))
         return np.log(variance) - t, q * slope / variance - 1
 
-    values, _ = growth(GRID)
+    values, tilt = growth(GRID)
     # V(V(q)): where V vanishes or overflows, so does what follows.
     inner = np.clip(values + GRID, -600.0, 600.0)
     roots = all_roots(growth, GRID, ROUNDING)
@@ -140,6 +144,7 @@ def _survey(layer: Layer) -> _Survey:
     linear = [(float(slope), float(chi)) for slope, chi in zip(slopes, chis, strict=True)]
     return _Survey(
         growth=np.where(np.abs(values) <= ROUNDING, 0.0, values),
+        tilt=tilt,
         once=np.exp(values + GRID),
         twice=np.exp(growth(inner)[0] + inner),
         roots=[(root, *at) for root, at in zip(roots, linear[3:], strict=True)],
@@ -192,6 +197,11 @@ def _portrait(survey: _Survey) -> Iterator[Entry]:
     if signs[-1] > 0 and lows[-1] < math.inf:
         status = Status.NONFINITE if np.isinf(survey.once[-1]) else Status.DIVERGES
         yield Entry(math.inf, stable=True, basin_low=lows[-1], basin_high=math.inf, status=status)
+    elif lows[-1] == math.inf and np.isnan(survey.growth[-1]) and signs[-2] > 0:
+        # The largest variances are not resolved: V may leave the diagonal before them.
+        known = np.flatnonzero((q > lows[-2]) & (q < highs[-2]))[-LAST:]
+        if runs_away(survey.growth[known], survey.tilt[known]):
+            yield Entry(math.inf, math.nan, math.nan, True, lows[-2], highs[-2], Status.DIVERGES)
 
 
 def _without_rounding_at_ends(growth: np.ndarray) -> np.ndarray:

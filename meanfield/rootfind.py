@@ -174,8 +174,12 @@ class Scanned(NamedTuple):
     found: np.ndarray
     blind: np.ndarray
     """Whether the function was NaN at a point that was tried."""
+    gap: np.ndarray
+    """Whether it was known again at a point behind one at which it was NaN."""
     last: np.ndarray
     """The values at the last points that were tried, one row each, NaN left out."""
+    last_slopes: np.ndarray
+    """The slopes there."""
 
 
 def scan_all(
@@ -195,7 +199,8 @@ def scan_all(
     size = start.size
     low, high, f_low, f_high = (np.full(size, np.nan) for _ in range(4))
     found, blind = np.zeros(size, dtype=bool), np.zeros(size, dtype=bool)
-    last = np.full((size, POINTS), np.nan)
+    gap = np.zeros(size, dtype=bool)
+    last, last_slopes = (np.full((size, POINTS), np.nan) for _ in range(2))
     end, f_end, tilt_end = start.copy(), np.full(size, np.nan), np.full(size, np.nan)
     for first in range(0, max(int(count.max(initial=-1)) + 1, 0), POINTS):
         at = np.flatnonzero(~found & (first <= count))
@@ -236,13 +241,17 @@ def scan_all(
         f_low[at], f_high[at] = one[rows, cell], two[rows, cell]
         found[at] = hit
         seen = ~hit[:, None] | (np.arange(POINTS) <= cell[:, None])
+        blind_before = blind[at, None] | (np.cumsum(blind_here, axis=1) > 0)
+        gap[at] |= (blind_before & ~np.isnan(two) & seen).any(axis=1)
         blind[at] |= (blind_here & seen).any(axis=1)
         end[at], f_end[at], tilt_end[at] = x[:, -1], values[:, -1], tilts[:, -1]
-        last[at] = np.where(np.isfinite(two).any(axis=1, keepdims=True), two, last[at])
+        known = np.isfinite(two).any(axis=1, keepdims=True)
+        last[at] = np.where(known, two, last[at])
+        last_slopes[at] = np.where(known, tilts[:, 1:], last_slopes[at])
     nothing = ~found
     for part in (low, high, f_low, f_high):
         part[nothing] = np.nan
-    return Scanned(low, high, f_low, f_high, found, blind, last)
+    return Scanned(low, high, f_low, f_high, found, blind, gap, last, last_slopes)
 
 
 def _after(crosses: np.ndarray) -> np.ndarray:

@@ -99,6 +99,17 @@ def test_what_becomes_of_variances():
     assert float(found.q[1]) == pytest.approx(0.5, rel=1e-13)
 
 
+def test_what_runs_away_though_no_large_variance_is_resolved_is_sure():
+    """Of x + sin²x V' tends to σw²; a map that may overflow, as that of exp, is not judged."""
+    snake = tabulate(mf.from_callable(lambda x: x + jnp.sin(x) ** 2), ["moments", "acute"])
+    sigma_w, sigma_b = jnp.array([0.9, 1.0, 1.2, 3.0]), jnp.array([0.5, 0.5, 0.0, 0.5])
+    found = settle(snake, sigma_w, sigma_b, 1.0)
+    assert found.sure.tolist() == [True, False, True, True]
+    assert found.status[2:].tolist() == [mf.Status.DIVERGES] * 2
+    grows = settle(tabulate(mf.from_callable(jnp.exp), ["moments", "acute"]), sigma_w, sigma_b, 1.0)
+    assert not grows.sure.any()
+
+
 def test_what_is_not_sure():
     # Every variance is fixed; a variance beyond the table; V' of 1.
     assert not settled("relu", [np.sqrt(2)], [0.0]).sure[0]

@@ -441,3 +441,23 @@ def test_two_fixed_points_in_one_cell_of_the_search_are_seen(q):
     state = mf.steady_state(layer, np.array([0.1, 1.0]))
     assert state.q == pytest.approx(float(points.q[0]) * np.ones(2), rel=1e-9)
     assert (np.asarray(state.status) == mf.Status.OK).all()
+
+
+# Of x + sin²x the map is V(q) = σw² (q + 3/8 - e^{-2q}/2 + e^{-8q}/8) + σb². It is resolved up to
+# q = 2e6 alone.
+SNAKE = mf.from_callable(lambda x: x + jnp.sin(x) ** 2)
+
+
+@pytest.mark.parametrize("sigma_b", [0.0, 0.5, 0.8, 3.0])
+@pytest.mark.parametrize("sigma_w", [1.0, 1.001, 2.0])
+def test_a_variance_diverges_that_the_map_leaves_behind_as_far_as_it_is_resolved(sigma_w, sigma_b):
+    state = mf.steady_state(mf.Dense(SNAKE, sigma_w, sigma_b))
+    assert state.status == mf.Status.DIVERGES
+
+
+def test_a_map_that_draws_nearer_to_the_diagonal_is_not_said_to_diverge():
+    """V = 0.9998 q + 900.4 passes the diagonal at q = 4.5e6, beyond what is resolved."""
+    state = mf.steady_state(mf.Dense(SNAKE, 0.9999, 30.0))
+    assert state.status == mf.Status.NOT_CONVERGED
+    nearer = mf.check(mf.steady_state(mf.Dense(SNAKE, 0.9999, 3.0)))
+    assert nearer.q == pytest.approx((0.9999**2 * 0.375 + 9) / (1 - 0.9999**2), rel=1e-9)

@@ -2,9 +2,11 @@
 
 import json
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import xarray as xr
+from matplotlib.figure import Figure
 from typer.testing import CliRunner
 
 import meanfield as mf
@@ -13,6 +15,7 @@ from meanfield.cli import app
 from meanfield.errors import MeanFieldError
 from meanfield.phase import with_edge
 from meanfield.plots.diagram import draw_diagram
+from meanfield.plots.phase import label_contours
 
 TANH = mf.activation("tanh")
 SIGMA_W, SIGMA_B = np.array([0.8, 1.3, 2.5, 4.0]), np.array([0.0, 0.3])
@@ -61,6 +64,10 @@ def lines(ax):
     return {line.get_label(): line for line in ax.get_lines()}
 
 
+def legend(fig):
+    return [text.get_text() for text in fig.legends[0].get_texts()]
+
+
 def test_the_drawing_shows_the_edge(diagram):
     fig = draw_diagram(with_edge(diagram, TANH))
     shown = lines(fig.axes[0])
@@ -69,19 +76,38 @@ def test_the_drawing_shows_the_edge(diagram):
     place = np.interp(0.3, np.asarray(sigma_b)[exists], np.asarray(sigma_w)[exists])
     assert place == pytest.approx(1.395583975155, rel=1e-3)
     assert "edge of chaos, unstable" not in shown
-    assert "variance vanishes" in shown
+    assert "variance vanishes" in legend(fig)
 
 
 def test_the_unstable_stretch_is_dashed():
     phi = mf.activation("gelu")
     data = with_edge(mf.phase_diagram(phi, [1.0, 2.0], [0.1, 0.6]), phi)
-    shown = lines(draw_diagram(data).axes[0])
+    fig = draw_diagram(data)
+    shown = lines(fig.axes[0])
     _, stable = shown["edge of chaos"].get_data()
     _, unstable = shown["edge of chaos, unstable"].get_data()
     assert np.nanmax(unstable) < 0.42
     assert np.nanmin(stable) > 0.39
     assert shown["edge of chaos, unstable"].is_dashed()
-    assert "variance diverges from $q_0=1$" in shown
+    assert "variance diverges from $q_0=1$" in legend(fig)
+
+
+@pytest.mark.parametrize("method", ["quadrature", "table"])
+def test_a_diagram_says_what_diverges_though_no_large_variance_is_resolved(method):
+    snake = mf.from_callable(lambda x: x + jnp.sin(x) ** 2)
+    status = mf.phase_diagram(snake, [0.75, 1.0, 1.5], [0.0, 0.5], method=method)["status"].values
+    assert status[1:].tolist() == [[mf.Status.DIVERGES] * 2] * 2
+    assert status[0].tolist() == [mf.Status.VANISHES, mf.Status.OK]
+
+
+def test_steep_oscillations_are_answered_at_small_weights():
+    waves = mf.from_callable(lambda x: jnp.sin(30 * x))
+    diagram = mf.phase_diagram(waves, [0.01, 0.055, 0.1], [0.0, 0.05])
+    # E sin² = (1 - e^{-1800 q})/2, of which 1/30² is σw² on the edge at q = 0.
+    ok = diagram.isel(sigma_b=1)
+    q = ok["sigma_w"] ** 2 * (1 - np.exp(-1800 * ok["q"])) / 2 + 0.05**2
+    assert ok["q"].values == pytest.approx(q.values, rel=1e-10)
+    assert (diagram["status"].values == [[6, 1], [1, 1], [1, 1]]).all()
 
 
 def test_an_edge_of_one_point_and_none():
@@ -110,6 +136,13 @@ def test_the_command(tmp_path):
     assert record["points"] == record["OK"] == record["ordered"] + record["chaotic"] == 6
     assert plot.stat().st_size > 1e4
     assert xr.open_zarr(store, consolidated=False)["q"].shape == (3, 2)
+
+
+@pytest.mark.parametrize(("name", "sigma_w"), [("tanh", "0.5:3:81"), ("linear", "0.5:1.0625:81")])
+def test_the_axis_of_weights_ends_where_variances_no_longer_settle(name, sigma_w):
+    record = json.loads(run(name, "--sigma-b", "0:1:2", "--json").output)
+    assert record["sigma_w"] == sigma_w
+    assert record["points"] == 162
 
 
 @pytest.mark.parametrize(
@@ -191,3 +224,28 @@ def test_large_grids_are_read_off_a_table(monkeypatch):
 def test_methods_that_are_refused(options, message):
     with pytest.raises(MeanFieldError, match=message):
         mf.phase_diagram(mf.activation("tanh"), [1.0, 2.0], [0.1], **options)
+
+
+def test_labels_of_neighbouring_contours_keep_clear_of_each_other():
+    fig = Figure()
+    ax = fig.subplots()
+    x, y = np.linspace(0, 1, 21), np.linspace(0, 1, 21)
+    levels = [0.5, 0.52, 0.54]
+    lines = ax.contour(x, y, x + 0 * y[:, None], levels=levels)
+    label_contours(ax, lines, {level: f"{level:g}" for level in levels})
+    places = [np.array(text.get_position()) for text in ax.texts]
+    assert len(places) == 3
+    for i, one in enumerate(places):
+        assert all(np.hypot(*(one - other)) > 0.08 for other in places[:i])
+
+
+def test_what_has_no_answer_is_a_region():
+    """A diagram of which most diverges does not hide its colours under marks."""
+    phi = mf.activation("linear")
+    data = with_edge(mf.phase_diagram(phi, [0.5, 0.8, 1.2, 2.0], [0.2, 0.5, 1.0]), phi)
+    fig = draw_diagram(data)
+    assert all(line.get_marker() in ("None", "o") for line in fig.axes[0].get_lines())
+    assert "variance diverges from $q_0=1$" in legend(fig)
+    assert any(
+        region.hatches != [None] for region in fig.axes[0].collections if hasattr(region, "hatches")
+    )

@@ -97,6 +97,17 @@ def test_an_interval_on_which_lengths_are_kept():
     assert points.slope[0] == pytest.approx(1, abs=1e-12)
 
 
+def test_infinity_attracts_what_is_left_behind_as_far_as_it_is_resolved():
+    """V(q) > q + σb² of x + sin²x; it is not resolved from q = 2e6 on."""
+    snake = mf.from_callable(lambda x: x + jnp.sin(x) ** 2)
+    points = portrait(snake, 1.0, 0.25)
+    assert points.status.tolist() == [LOST, DIVERGES]
+    assert points.q[1] == np.inf
+    assert (points.basin_low[1], points.basin_high[1]) == (0, points.basin_low[0])
+    # V = 0.9998 q + 900.4 draws nearer to the diagonal.
+    assert portrait(snake, 0.9998, 900.0).status.tolist() == [LOST]
+
+
 def test_orbits_end_where_their_basin_says():
     for name, weight_variance, bias_variance in (
         ("gelu", 1.995, 0.15),

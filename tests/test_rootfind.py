@@ -133,6 +133,20 @@ def test_a_cell_that_is_not_a_number_is_passed_over_and_reported():
     assert scanned([np.nan, 1.0, -1.0])[1:] == (True, True)
 
 
+def test_what_is_known_again_behind_what_is_not_is_reported():
+    """A long block of points is passed, and the last one is not known either."""
+
+    def known(lost):
+        values = np.ones(40)
+        values[lost] = np.nan
+        return scan(lambda x: values[np.minimum(x, 39).astype(int)], 0.0, 1.0, 39)
+
+    for lost in ([3], [0], [15], [16], range(3, 30), [20, 39]):
+        assert known(lost).gap[0], lost
+    for lost in ([], [39], range(16, 40), range(10, 40)):
+        assert not known(lost).gap[0], lost
+
+
 def test_infinite_values_have_a_sign():
     bracket, found, blind = scanned([-1.0, np.inf, np.inf])
     assert found

@@ -152,17 +152,19 @@ def phase(
     activation: ActivationArgument = None,
     named: ActivationOption = None,
     sigma_w: Annotated[
-        str,
+        str | None,
         typer.Option(
-            "--sigma-w", help="Values of σw: start:stop:number, as 0.5:3:41, or one number >= 0."
+            "--sigma-w",
+            help="Values of σw: start:stop:number, as 0.5:3:81, or one number >= 0. Without it "
+            "from 0.5 to where variances no longer settle, at most 3.",
         ),
-    ] = "0.5:3:41",
+    ] = None,
     sigma_b: Annotated[
         str,
         typer.Option(
-            "--sigma-b", help="Values of σb: start:stop:number, as 0:1:31, or one number >= 0."
+            "--sigma-b", help="Values of σb: start:stop:number, as 0:1:61, or one number >= 0."
         ),
-    ] = "0:1:31",
+    ] = "0:1:61",
     q0: Q0Option = 1.0,
     keep: KeepOption = 1.0,
     method: MethodOption = "auto",

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from meanfield.activations.base import Activation
 from meanfield.cli.inputs import load_activation, shown_params
 from meanfield.cli.output import check_drawing, check_place, emit
 from meanfield.errors import MeanFieldError, Status
@@ -11,11 +12,14 @@ from meanfield.phase import phase_diagram, with_edge
 
 # A diagram of more points is not held in memory.
 MOST = 10_000_000
+# Where σw is not given, answers are looked for on this grid, at so many values of σb. So many
+# values up to a little beyond them are then taken.
+LOOK, BIASES, FURTHER, POINTS = np.linspace(0.5, 3.0, 41), 7, 0.125, 81
 
 
 def phase_command(
     activation: str,
-    sigma_w: str,
+    sigma_w: str | None,
     sigma_b: str,
     q0: float,
     keep: float,
@@ -27,7 +31,10 @@ def phase_command(
 ) -> None:
     """Run the command with the options as they were typed."""
     phi = load_activation(activation, param)
-    axes = [_axis("--sigma-w", sigma_w), _axis("--sigma-b", sigma_b)]
+    biases = _axis("--sigma-b", sigma_b)
+    chosen = {} if sigma_w else {"sigma_w": _shown_weights(phi, biases, q0, keep, method)}
+    sigma_w = sigma_w or chosen["sigma_w"]
+    axes = [_axis("--sigma-w", sigma_w), biases]
     size = axes[0].size * axes[1].size
     if size > MOST:
         raise MeanFieldError(
@@ -58,6 +65,7 @@ def phase_command(
     record = {
         "activation": activation,
         **shown_params(param),
+        **chosen,
         "q0": q0,
         "keep": keep,
         "points": int(diagram["status"].size),
@@ -70,6 +78,15 @@ def phase_command(
         if path:
             record[name] = str(path)
     emit(record, as_json, f"{activation}: phases over σw and σb")
+
+
+def _shown_weights(phi: Activation, biases: np.ndarray, q0: float, keep: float, method: str) -> str:
+    """Return the values of σw from the least one to where variances no longer settle."""
+    few = np.unique(np.linspace(biases[0], biases[-1], BIASES))
+    diagram = phase_diagram(phi, LOOK, few, keep=keep, q0=q0, method=method)  # pyright: ignore[reportArgumentType]
+    answered = LOOK[(diagram["status"] == Status.OK).any("sigma_b").values]
+    high = min(answered.max(initial=LOOK[0]) + FURTHER, LOOK[-1]) if answered.size else LOOK[-1]
+    return f"{LOOK[0]:g}:{high:g}:{POINTS}"
 
 
 def _axis(name: str, text: str) -> np.ndarray:

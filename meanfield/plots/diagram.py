@@ -1,7 +1,7 @@
 """The phase diagram of any activation: order, chaos, the edge between them, and depth scales.
 
 Drawn from what `meanfield.phase.phase_diagram` and `with_edge` return. The edge is solid where V
-attracts and dashed where it repels; points without a finite variance are marked by why.
+attracts and dashed where it repels; where there is no finite variance, hatching says why.
 
 References
 ----------
@@ -14,6 +14,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.colors import BoundaryNorm
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from meanfield.errors import MeanFieldError, Status
 from meanfield.plots import style
@@ -23,12 +24,14 @@ NEEDS = ("chi", "xi_c", "status", "edge_sigma_w", "edge_sigma_b", "edge_slope")
 DEPTHS = (3, 10, 30)
 # V' further above 1 than this is drawn as unstable.
 STEADY = 1e-9
-MARKS = {
-    Status.DIVERGES: ("variance diverges from $q_0={q0:g}$", "x"),
-    Status.NONFINITE: ("variance overflows", "x"),
-    Status.VANISHES: ("variance vanishes", "."),
-    Status.NOT_CONVERGED: ("not resolved", "+"),
+# What is said of points without an answer, the colour of their region, and its hatching.
+REGIONS = {
+    Status.DIVERGES: ("variance diverges from $q_0={q0:g}$", style.PALE, "///"),
+    Status.NONFINITE: ("variance overflows", style.PALE, "xxx"),
+    Status.VANISHES: ("variance vanishes", style.GREY, ""),
+    Status.NOT_CONVERGED: ("not resolved", "white", "..."),
 }
+HATCH = "#A8A8A8"
 
 
 def draw_diagram(dataset: xr.Dataset) -> Figure:
@@ -63,13 +66,14 @@ def _draw(dataset: xr.Dataset) -> Figure:
         lines = ax.contour(sigma_w, sigma_b, rate, levels=levels, **line)
         label_contours(ax, lines, {level: f"{abs(1 / level):g}" for level in lines.levels})
         ax.plot([], [], color="dimgray", linewidth=0.7, label=r"depth scale $\xi_c$")
-    _mark_unsolved(ax, dataset)
+    regions = _hatch_unsolved(ax, dataset)
     _draw_edge(ax, dataset)
     name = dataset.attrs.get("activation", "")
     title = f"phase diagram of {name}" if name else "phase diagram"
     ax.set_title(title if whole else f"{title}, dropout keeps {dataset.attrs['keep']:g}")
-    if ax.get_legend_handles_labels()[0]:
-        fig.legend(loc="outside lower center", ncols=3, columnspacing=1.0)
+    handles = [*ax.get_legend_handles_labels()[0], *regions]
+    if handles:
+        fig.legend(handles=handles, loc="outside lower center", ncols=3, columnspacing=1.0)
     return fig
 
 
@@ -91,15 +95,25 @@ def _colour(fig: Figure, ax: Axes, chi: xr.DataArray, sides: str) -> None:
     bar.minorticks_off()
 
 
-def _mark_unsolved(ax: Axes, dataset: xr.Dataset) -> None:
-    status = dataset["status"].stack(point=("sigma_w", "sigma_b"))
-    for code, (label, marker) in MARKS.items():
-        there = status[(status == code).values]
-        if there.size:
-            where = there["sigma_w"], there["sigma_b"]
-            colour = style.GREY if code == Status.VANISHES else style.VERMILLION
+def _hatch_unsolved(ax: Axes, dataset: xr.Dataset) -> list[Patch]:
+    """Hatch where there is no answer, half-way to the nearest one, and return the legend's part."""
+    status = dataset["status"].transpose("sigma_b", "sigma_w")
+    patches = []
+    for code, (label, colour, hatch) in REGIONS.items():
+        there = (status == code).values.astype(float)
+        if there.any():
+            region = ax.contourf(
+                status["sigma_w"],
+                status["sigma_b"],
+                there,
+                levels=[0.5, 1.5],
+                colors=[colour],
+                hatches=[hatch],
+            )
+            region.set(edgecolor=HATCH, linewidth=0)
             shown = label.format(q0=dataset.attrs.get("q0", 1.0))
-            ax.plot(*where, marker, color=colour, markersize=3, clip_on=False, label=shown)
+            patches.append(Patch(facecolor=colour, edgecolor=HATCH, hatch=hatch, label=shown))
+    return patches
 
 
 def _draw_edge(ax: Axes, dataset: xr.Dataset) -> None:

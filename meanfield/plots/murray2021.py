@@ -367,7 +367,7 @@ def lower_bound_construction(dataset: xr.Dataset) -> Figure:
     ax.text(delta - 0.04, 0.04, rf"$\Delta={delta:.3f}$", ha="right")
     for text in ax.texts:
         text.set_fontsize(9)
-    ax.set(xlabel=r"$x=a/\sqrt{q^{*}}$", ylabel=r"$g,\ h,\ u$", xlim=(0, right), ylim=(0, 2))
+    ax.set(xlabel=r"$x=a\,/\,(q^{*})^{1/2}$", ylabel=r"$g,\ h,\ u$", xlim=(0, right), ylim=(0, 2))
     ax.legend(loc="upper right")
     return fig
 

@@ -45,8 +45,16 @@ def densities(dataset: xr.Dataset) -> Figure:
                 style.stems(right, one["atom_log_s"], one["atom_mass"], color)
         ax.set(xlim=REACH, ylim=SHOWN, yscale="log")
         ax.set(xlabel=r"$\log\,s$", ylabel=r"$\rho(\log\,s)$")
+    # Room for the axis of the masses.
+    fig.get_layout_engine().set(wspace=0.06)  # pyright: ignore[reportOptionalMemberAccess]
+    marks = {
+        "theory": {"linestyle": "-"},
+        "random networks": {"linestyle": "", "marker": "o", "markersize": 3, "alpha": 0.7},
+        "atom": {"linestyle": "-", "marker": "D"},
+    }
     handles = style.depth_handles(depths, colors)
-    fig.legend(handles=handles, loc="outside upper center", ncols=len(handles))
+    handles += [Line2D([], [], color=style.BLACK, label=k, **look) for k, look in marks.items()]
+    fig.legend(handles=handles, loc="outside upper center", ncols=len(handles), columnspacing=1.2)
     return fig
 
 

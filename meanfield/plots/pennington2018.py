@@ -34,13 +34,17 @@ LOOKS = {
     dataset="pennington2018",
 )
 def ratio(dataset: xr.Dataset) -> Figure:
-    """Draw μ2/μ1² - 1 against σb², by activation."""
+    """Draw μ2/μ1² - 1 against σb², by activation.
+
+    Activations take turns with their markers: so those whose curves coincide are all seen.
+    """
     fig = style.canvas(style.NARROW, 3.4)
     ax = fig.subplots()
-    for name in dataset["activation"].values:
+    for place, name in enumerate(dataset["activation"].values):
         excess = dataset["moment_ratio"].sel(activation=name) - 1
         shown, looks = excess.where(excess > ROUNDING), style.look(str(name))
-        ax.plot(dataset["bias_variance"], shown, **looks.points(), label=looks.label)
+        line = {**looks.points(), "markevery": (place % 2, 2), "label": looks.label}
+        ax.plot(dataset["bias_variance"], shown, **line)
     ax.set(xscale="log", yscale="log", xlabel=style.LABELS["bias_variance"])
     ax.set(ylabel=style.LABELS["moment_ratio"], ylim=(1e-5, None))
     ax.legend()

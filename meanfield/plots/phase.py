@@ -27,6 +27,9 @@ from meanfield.plots.style import LABELS
 LIMIT_LEVELS = (0.0, 0.2, 0.4, 0.6, 0.8, 0.9, 1.0)
 # χ1 is coloured in steps of this ratio, the same on both sides of 1.
 CHI_RATIO = 1.1
+# A label is put at the first of these parts of its line that is so far from the other labels, and
+# so far from the sides, as fractions of the panel.
+PLACES, APART, INSIDE = (0.5, 0.35, 0.65, 0.2, 0.8, 0.1, 0.9), 0.09, 0.04
 CHI_TICKS = (0.2, 0.3, 0.5, 0.7, 1.0, 1.4, 2.0, 3.0, 5.0)
 
 
@@ -78,16 +81,24 @@ def limit_map(
 
 
 def label_contours(ax: Axes, contours: ContourSet, names: Mapping[float, str]) -> None:
-    """Label each contour line in its middle, as far as the panel shows it."""
+    """Label each contour line near the middle of what the panel shows of it.
+
+    Labels keep clear of each other; a line that leaves no room for one has none.
+    """
     (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
-    middles = []
+    size = np.array([right - left, top - bottom])
+    chosen: list[np.ndarray] = []
     for path in contours.get_paths():
         points = np.asarray(path.vertices)
-        x, y = points[:, 0], points[:, 1]
-        points = points[(x > left) & (x < right) & (y > bottom) & (y < top)]
-        if len(points):
-            middles.append(tuple(points[len(points) // 2]))
-    labels = ax.clabel(contours, fmt=dict(names), fontsize=8, manual=middles, zorder=6)
+        parts = (points - (left, bottom)) / size
+        points = points[((parts > INSIDE) & (parts < 1 - INSIDE)).all(axis=1)]
+        for part in PLACES if len(points) else ():
+            place = points[int(part * len(points))]
+            if all(np.hypot(*((place - other) / size)) > APART for other in chosen):
+                chosen.append(place)
+                break
+    places = [(float(x), float(y)) for x, y in chosen]
+    labels = ax.clabel(contours, fmt=dict(names), fontsize=8, manual=places, zorder=6)
     for label in labels or ():
         label.set_path_effects([withStroke(linewidth=1.5, foreground="white")])
 

@@ -70,7 +70,7 @@ LABELS = {
     "phi": r"$\phi(x)$",
     "layer": r"layer $l$",
     "correlation": r"$\rho^{(l)}$",
-    "linear_width": r"$a/\sqrt{q^{*}}$",
+    "linear_width": r"$a\,/\,(q^{*})^{1/2}$",
     "max_deviation": r"$\max_{\,0\leq\rho\leq 1}\,|R(\rho)-\rho|$",
     "moment_ratio": r"$\mu_2/\mu_1^2-1$",
 }
@@ -99,7 +99,7 @@ LOOKS = {
     "relu": Look("ReLU", VERMILLION, "--", "v"),
     "abs": Look(r"Mod $|x|$", WINE, ":", "P"),
     "tanh": Look("tanh", BLUE, "-", "o"),
-    "erf": Look("erf", SKY, "-", "D"),
+    "erf": Look("erf", SKY, (0, (2, 1.5)), "D"),
     "hard_tanh": Look("hard tanh", ORANGE, (0, (5, 1.2)), "s"),
     "elu": Look("ELU", GREEN, "-.", "^"),
     "gelu": Look("GELU", NAVY, DASH_DOT_DOT, "<"),

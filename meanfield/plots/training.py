@@ -16,8 +16,10 @@ import matplotlib as mpl
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
+from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import NullFormatter
 
 from meanfield.errors import MeanFieldError
@@ -33,6 +35,8 @@ ERRORS = (2, 5, 10, 20, 50, 100)
 STAGES, LONGER = 4, 4
 # Per cent between the darkest and the lightest colour of a heat map.
 SPAN = 10.0
+# How the best of a row is framed.
+FRAME: dict[str, Any] = {"edgecolor": style.VERMILLION, "linewidth": 1.6}
 
 
 def _mean(dataset: xr.Dataset) -> xr.DataArray:
@@ -73,8 +77,8 @@ def _stages(epochs: np.ndarray) -> np.ndarray:
 def heat_maps(dataset: xr.Dataset) -> Figure:
     """Draw the accuracy over a and σb² at several stages, a row for each kind of network.
 
-    The darkest colour is `SPAN` per cent or more below the best of its map. Frames mark the best a
-    of each σb², which grows downwards.
+    Colours say how far below the best of its map an accuracy is, `SPAN` per cent or more for the
+    darkest. Frames mark the best a of each σb², which grows downwards.
     """
     scalar = [dim for dim in ("a", "bias_variance") if dim not in dataset.dims]
     accuracy = _mean(dataset.expand_dims(scalar))
@@ -84,7 +88,7 @@ def heat_maps(dataset: xr.Dataset) -> Figure:
         for values in itertools.product(*(dataset[dim].values for dim in shown))
     ]
     stages = _stages(dataset["epoch"].values)
-    fig = style.canvas(style.WIDE, 0.7 + 1.75 * len(kinds))
+    fig = style.canvas(style.WIDE, 1.0 + 1.75 * len(kinds))
     panels = fig.subplots(len(kinds), len(stages), squeeze=False, sharex=True, sharey=True)
     for ax, stage in zip(panels[0], stages, strict=True):
         ax.set_title(f"{stage} epoch{'s' * int(stage != 1)}")
@@ -97,6 +101,11 @@ def heat_maps(dataset: xr.Dataset) -> Figure:
         )
     for ax in panels[-1]:
         ax.set_xlabel(LABELS["a"])
+    below = ScalarMappable(Normalize(-SPAN, 0.0), "viridis")
+    bar = fig.colorbar(below, ax=panels, label="accuracy less the panel's best (%)", extend="min")
+    bar.set_ticks([-SPAN, -SPAN / 2, 0.0])
+    frame = Patch(fill=False, label=r"best $a$ of each $\sigma_b^2$", **FRAME)
+    fig.legend(handles=[frame], loc="outside lower center")
     return fig
 
 
@@ -124,9 +133,7 @@ def _heat_map(ax: Axes, accuracy: xr.DataArray) -> None:
     for row, line in enumerate(values):
         if np.isfinite(line).any():
             corner = (np.nanargmax(line) - 0.5, row - 0.5)
-            ax.add_patch(
-                Rectangle(corner, 1, 1, fill=False, edgecolor=style.VERMILLION, linewidth=1.6)
-            )
+            ax.add_patch(Rectangle(corner, 1, 1, fill=False, **FRAME))
     for axis, name in ((ax.xaxis, "a"), (ax.yaxis, "bias_variance")):
         labels = [style.number(float(value)) for value in accuracy[name]]
         axis.set_ticks(range(len(labels)), labels)
@@ -164,6 +171,8 @@ def decreasing(dataset: xr.Dataset) -> Figure:
         ax.set_yticks(ERRORS, map(str, ERRORS))
         ax.yaxis.set_minor_formatter(NullFormatter())
     panels[0].set_ylabel(ERROR)
+    # Room between the last epoch of a panel and the first one of the next.
+    fig.get_layout_engine().set(wspace=0.05)  # pyright: ignore[reportOptionalMemberAccess]
     handles, labels = panels[0].get_legend_handles_labels()
     fig.legend(handles, labels, loc="outside upper center", ncols=len(labels))
     return fig

@@ -116,7 +116,7 @@ def length_and_correlation_maps(points: int = 201) -> xr.Dataset:
 
 
 def phases(
-    points: int = 101, edge_points: int = 141, size: int = 40, grid: xr.Dataset | None = None
+    points: int = 101, edge_points: int = 141, size: int = 121, grid: xr.Dataset | None = None
 ) -> xr.Dataset:
     """Return the two phases, their limiting correlations and the edges of chaos (Figure 2).
 
@@ -166,7 +166,7 @@ def phases(
     )
 
 
-def hard_tanh_limits(size: int = 40) -> xr.Dataset:
+def hard_tanh_limits(size: int = 121) -> xr.Dataset:
     """Return the limiting correlation of hard tanh over weight and bias variance.
 
     NaN where the variance does not settle.

@@ -75,7 +75,7 @@ def densities(
         )
         for j, depth in enumerate(depths):
             spectrum = check(jacobian_spectrum(layer, VARIANCE, float(depth)))
-            grid = singular_grid(spectrum, points)[-points:]
+            grid = singular_grid(spectrum, points, HIGHEST - LOWEST)[-points:]
             log_s[i, j] = grid
             density[i, j] = 2 * np.asarray(spectrum.log_density(2 * grid))
             places, masses = (

@@ -27,7 +27,7 @@ from meanfield.curvature import curvature_propagation
 from meanfield.errors import Status, check
 from meanfield.fixedpoint import steady_state
 from meanfield.layers import Dense
-from meanfield.limits import correlation_fixed_point
+from meanfield.limits import correlation_fixed_point, limits
 from meanfield.maps import correlation_map
 from meanfield.phase import phase_diagram
 from meanfield.propagation import rollout
@@ -38,7 +38,7 @@ SIGMA_W = (1.3, 2.5, 4.0)
 SIGMA_B = 0.3
 # The surfaces: over σw and over σb.
 SURFACE = ((1.0, 5.0), (0.0, 4.0))
-SURFACE_SIZE = (33, 25)
+SURFACE_SIZE = (121, 97)
 # Largest variance of the length maps, and where the variances and correlations start.
 LARGEST_VARIANCE = 15.0
 VARIANCES = (0.1, 5.0, 15.0)
@@ -89,7 +89,7 @@ def length_maps(
     for _ in range(depth):
         paths.append(np.asarray(layers.variance(paths[-1])))
     weights, biases, axes = _surface(size)
-    surface = steady_state(Dense(activation("tanh"), weights[:, None], biases))
+    surface, _ = limits(Dense(activation("tanh"), weights[:, None], biases))
     return _dataset(
         "Variances in tanh networks",
         coords={

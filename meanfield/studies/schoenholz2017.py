@@ -31,8 +31,8 @@ from meanfield.activations import activation
 from meanfield.criticality import critical_point, edge_of_chaos
 from meanfield.depth import depth_scales
 from meanfield.errors import Status, check
-from meanfield.fixedpoint import steady_state
 from meanfield.layers import Dense
+from meanfield.limits import limits
 from meanfield.studies.labels import Variable, variable
 
 SOURCE = "arXiv:1611.01232"
@@ -48,7 +48,7 @@ HEADLINE = 1.76
 # The diagram: weight variances, the largest bias variance, and √q* along the edge of chaos.
 PLANE_WEIGHTS = (0.5, 4.0)
 PLANE_BIAS = 0.5
-PLANE_SIZE = (36, 21)
+PLANE_SIZE = (141, 81)
 EDGE_ROOTS = (0.01, 1.7)
 
 WEIGHT = ("σ_w²", "variance of weights, times the width")
@@ -71,7 +71,7 @@ def phases(size: tuple[int, int] = PLANE_SIZE, edge_points: int = 61) -> xr.Data
     # Small biases matter most: even steps of σb.
     biases = PLANE_BIAS * np.linspace(0, 1, size[1]) ** 2
     layers = Dense(tanh, np.sqrt(weights)[:, None], np.sqrt(biases))
-    scales, state = depth_scales(layers), steady_state(layers)
+    scales, (state, _) = depth_scales(layers), limits(layers)
     xi_c = jnp.where(scales.status == Status.VANISHES, scales.xi_grad, scales.xi_c)
     edge = check(critical_point(tanh, np.linspace(*EDGE_ROOTS, edge_points) ** 2))
     plane = ("weight_variance", "bias_variance")

@@ -11,13 +11,18 @@ POINTS = 400
 SHOWN = 8.0
 
 
-def singular_grid(spectrum: JacobianSpectrum, points: int = POINTS) -> np.ndarray:
-    """Return log s at points that resolve the edges of a scalar spectrum, densest there."""
+def singular_grid(
+    spectrum: JacobianSpectrum, points: int = POINTS, shown: float = SHOWN
+) -> np.ndarray:
+    """Return log s at points that resolve the edges of a scalar spectrum, densest there.
+
+    They go down by `shown` from the largest s.
+    """
     bands = np.asarray(spectrum.log_support) / 2
     bands = bands[~np.isnan(bands[:, 0])]
     if not len(bands):
         return np.zeros(0)
-    bands = np.maximum(bands, bands.max() - SHOWN)
+    bands = np.maximum(bands, bands.max() - shown)
     t = np.linspace(0.0, 1.0, points)
     return np.concatenate(
         [low + (high - low) * np.sin(np.pi * t / 2) ** 2 for low, high in bands if high > low]
