@@ -85,10 +85,10 @@ def _colour(fig: Figure, ax: Axes, chi: xr.DataArray, sides: str) -> None:
     levels = CHI_RATIO ** np.arange(-reach, reach + 1.0)
     cmap = mpl.colormaps["RdBu_r"].resampled(2 * reach)
     norm = BoundaryNorm(levels, 2 * reach)
-    # One cell for one point: nothing is drawn that was not computed.
-    filled = ax.pcolormesh(
-        chi["sigma_w"], chi["sigma_b"], chi, shading="nearest", cmap=cmap, norm=norm
-    )
+    # Cells show points whose neighbours have no answer; between known points colours are smooth.
+    grid, colours = (chi["sigma_w"], chi["sigma_b"], chi), {"cmap": cmap, "norm": norm}
+    filled = ax.pcolormesh(*grid, shading="nearest", **colours)
+    ax.contourf(*grid, levels=levels, extend="both", **colours)
     ticks = [tick for tick in CHI_TICKS if levels[0] <= tick <= levels[-1]]
     bar = fig.colorbar(filled, ax=ax, ticks=ticks, label=rf"$\chi_1${sides}", extend="both")
     bar.ax.set_yticklabels([style.number(tick) for tick in ticks])
