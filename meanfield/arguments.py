@@ -5,19 +5,22 @@ Numbers are what NumPy makes real floats of: Python's own, arrays, lists, and wh
 neither.
 """
 
+import functools
 import numbers
 import operator
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from meanfield._struct import concrete
+from meanfield._struct import concrete, tracing
 from meanfield.errors import MeanFieldError, require
 
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
 Domain = tuple[Callable[[Any], Any], str]
 # Longer values are cut short in a message.
 LONGEST = 100
@@ -75,6 +78,35 @@ def single(name: str, value: Any, domain: Domain) -> float:
     if np.ndim(value):
         raise illegal(name, value, f"{domain[1]}, and a single one")
     return float(legal_number(name, value, domain))
+
+
+def untraced(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """Make a function raise `MeanFieldError` in `jax.jit`, and where arguments hold traced numbers.
+
+    It is for functions that branch on numbers, or return lists whose length depends on them.
+    """
+
+    @functools.wraps(function)
+    def checked(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+        if tracing():
+            raise _untraceable(function.__name__)
+        refuse_traced(function.__name__, (args, kwargs))
+        return function(*args, **kwargs)
+
+    return checked
+
+
+def refuse_traced(function: str, arguments: Any) -> None:
+    """Raise `MeanFieldError` if arguments of a function hold traced numbers."""
+    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(arguments)):
+        raise _untraceable(function)
+
+
+def _untraceable(function: str) -> MeanFieldError:
+    return MeanFieldError(
+        f"{function} cannot be traced (jit, grad, vmap): call it with known numbers, outside of "
+        "what is jitted"
+    )
 
 
 def listed(name: str, values: Any) -> tuple[Any, ...]:

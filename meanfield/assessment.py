@@ -38,7 +38,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from meanfield._elementwise import by_host
-from meanfield.arguments import count
+from meanfield.arguments import count, untraced
 from meanfield.criticality import STEADY
 from meanfield.errors import MeanFieldError
 from meanfield.init import Initializer, biases, input_scale, weights
@@ -190,6 +190,7 @@ class Assessment:
         )
 
 
+@untraced
 def assess(layer: Dense, depth: int, q: float, width: int | None = None) -> Assessment:
     """Return what `depth` repetitions of a layer do at initialisation, for a variance q > 0.
 

@@ -39,7 +39,7 @@ import numpy as np
 from meanfield._elementwise import NON_NEGATIVE, POSITIVE, asked, elementwise, namespace
 from meanfield._struct import concrete, elements, flattened, on_host, struct
 from meanfield.activations.base import Activation, ActivationLike, as_activation, single_activation
-from meanfield.arguments import legal_number, number
+from meanfield.arguments import legal_number, number, untraced
 from meanfield.edge_batch import edges
 from meanfield.errors import MeanFieldError, Status
 from meanfield.method import Method, completed, size_of, uses_table
@@ -141,10 +141,10 @@ def edge_of_chaos(
 ) -> CriticalPoint:
     """Return the critical network with biases of standard deviation `sigma_b` >= 0.
 
-    Arguments broadcast. Where several exist, it is the one of smallest q; of two within a fifth
-    of each other only `edge_branches` knows. For an activation
-    that is scale-invariant every q is fixed at σb = 0, and q = 1 stands for them; where the
-    edge starts at q = 0 (σb = 0, tanh), q is 0. The status is NO_SOLUTION where no edge
+    Arguments broadcast. Where several exist, it is the one of smallest q. Two of them whose q
+    differ by less than a fifth may be overlooked; `edge_branches` finds these too. For an
+    activation that is scale-invariant every q is fixed at σb = 0, and q = 1 stands for them;
+    where the edge starts at q = 0 (σb = 0, tanh), q is 0. The status is NO_SOLUTION where no edge
     exists at this σb, NOT_CONVERGED where the search met an unresolved expectation or σb > 3e6.
     Differentiable by the implicit function theorem for σb > 0.
 
@@ -270,6 +270,7 @@ def _edge_of_chaos(phi: Activation, sigma_b: ScalarLike) -> CriticalPoint:
     )
 
 
+@untraced
 def edge_branches(phi: ActivationLike, sigma_b: ScalarLike) -> CriticalPoint:
     """Return every critical network with biases of standard deviation `sigma_b` >= 0.
 
@@ -368,6 +369,7 @@ class EdgeCurve:
     half_stable: CriticalPoint
 
 
+@untraced
 def edge_curve(phi: ActivationLike, q: ScalarLike | None = None) -> EdgeCurve:
     """Return the edge of chaos at the variances `q` > 0, by default 161 from 1e-4 to 1e4.
 

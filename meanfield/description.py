@@ -44,7 +44,7 @@ from meanfield.activations import (
 )
 from meanfield.activations.base import ActivationLike, as_activation
 from meanfield.activations.sampling import sampled
-from meanfield.arguments import single
+from meanfield.arguments import single, untraced
 from meanfield.criticality import edge_branches
 from meanfield.errors import Status
 from meanfield.line import density
@@ -185,6 +185,7 @@ def _plain(value: Any, path: str, infinite: dict[str, str]) -> Any:
     return value
 
 
+@untraced
 def describe(phi: ActivationLike, mean: float = 0.0, variance: float = 1.0) -> Description:
     """Return what there is to say about an activation: function, statistics, criticality.
 

@@ -50,7 +50,7 @@ import numpy as np
 
 from meanfield import random_networks as random
 from meanfield._elementwise import CORRELATION, POSITIVE
-from meanfield.arguments import count, illegal, integer, legal_number, single
+from meanfield.arguments import count, illegal, integer, legal_number, single, untraced
 from meanfield.errors import MeanFieldError, Status, require, unknown_name
 from meanfield.fixedpoint import steady_state
 from meanfield.layers import Covariance, Dense, Layer, Repeat, Serial
@@ -137,6 +137,7 @@ class Comparison:
         return max(self.rows, key=lambda row: -1.0 if math.isnan(row.z) else abs(row.z))
 
 
+@untraced
 def simulate(
     layer: Layer,
     widths: Sequence[int],

@@ -29,7 +29,7 @@ from meanfield._elementwise import POSITIVE
 from meanfield._struct import on_host
 from meanfield.activations import Activation
 from meanfield.activations.base import ActivationLike, single_activation
-from meanfield.arguments import single
+from meanfield.arguments import single, untraced
 from meanfield.criticality import CriticalPoint, edge_of_chaos
 from meanfield.errors import MeanFieldError, Status, unknown_name
 from meanfield.fixedpoint import SteadyState
@@ -64,6 +64,7 @@ class Design:
     status: Status
 
 
+@untraced
 def design(
     phi: ActivationLike,
     sigma_b: float,

@@ -18,7 +18,7 @@ from jax.typing import ArrayLike
 
 from meanfield._elementwise import NON_NEGATIVE, POSITIVE, elementwise, namespace
 from meanfield.activations.base import Activation, ActivationLike, single_activation
-from meanfield.arguments import illegal, number, single
+from meanfield.arguments import illegal, number, single, untraced
 from meanfield.batch import EACH, Settled, settle
 from meanfield.criticality import edge_curve
 from meanfield.depth import scale
@@ -47,6 +47,7 @@ VARIABLES = {
 }
 
 
+@untraced
 def phase_diagram(
     phi: ActivationLike,
     sigma_w: ArrayLike,

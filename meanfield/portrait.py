@@ -24,6 +24,7 @@ from scipy.ndimage import binary_closing
 
 from meanfield._elementwise import elementwise
 from meanfield._struct import elements, on_host, struct
+from meanfield.arguments import untraced
 from meanfield.errors import Status
 from meanfield.fixedpoint import FAINTEST, ROUNDING, runs_away
 from meanfield.layers import Layer
@@ -60,6 +61,7 @@ class FixedPoints:
     status: Array
 
 
+@untraced
 def fixed_points(layer: Layer) -> FixedPoints:
     """Return every fixed point of the variance map, 0 and infinity included, with its basin.
 

@@ -47,7 +47,7 @@ from meanfield.activations import Activation, LeakyRelu, Relu, activation
 from meanfield.activations.base import ActivationLike, single_activation
 from meanfield.activations.combinators import Affine
 from meanfield.activations.sampling import sampled
-from meanfield.arguments import count, single
+from meanfield.arguments import count, single, untraced
 from meanfield.errors import MeanFieldError, Status
 
 Map = Callable[[float], float]
@@ -85,6 +85,7 @@ class Shaped:
     status: Status
 
 
+@untraced
 def dks(phi: ActivationLike, network: Network, slope: float = 1.5) -> Shaped:
     """Return φ in the shape of DKS: decorrelation grows by `slope` > 1 in the whole network.
 
@@ -115,6 +116,7 @@ def dks(phi: ActivationLike, network: Network, slope: float = 1.5) -> Shaped:
     return _scaled(phi, *found, -float(seen.mean[0]), local)
 
 
+@untraced
 def tat(
     phi: ActivationLike, network: Network, curvature: float = 0.3, correlation: float = 0.9
 ) -> Shaped:

@@ -11,11 +11,12 @@ from meanfield.rootfind import close_brackets
 from meanfield.slope_law import FLAT
 from meanfield.slope_transforms import log_below
 
-# Edges are looked for at distances from the support of X between these, as logarithms. M of unlike
-# layers is tabulated at so many, and made equal by so many steps of Newton's method.
+# Edges are looked for at distances from the support of X between these, as logarithms. For layers
+# that differ, M is tabulated at this number of distances, and made equal by this number of steps of
+# Newton's method.
 NEAREST, FARTHEST = -27.0, 6.0
 DISTANCES, EQUAL_STEPS = 400, 4
-# Gaps inside the spectrum are looked for at so many points, so often.
+# The number of points at which a search for gaps inside the spectrum looks, and of its rounds.
 GAP_POINTS, GAP_ROUNDS = 65, 10
 # The support of X is followed by a gap of this size in log Ω.
 BEYOND = 400.0

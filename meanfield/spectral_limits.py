@@ -48,7 +48,7 @@ from meanfield._elementwise import POSITIVE
 from meanfield._struct import static, struct
 from meanfield.activations.base import Activation, ActivationLike, single_activation
 from meanfield.activations.sampling import sampled
-from meanfield.arguments import legal_number
+from meanfield.arguments import legal_number, untraced
 from meanfield.errors import MeanFieldError
 from meanfield.layers import S1, Ensemble
 from meanfield.line import density
@@ -325,6 +325,7 @@ class SpectralClass:
     spread: float
 
 
+@untraced
 def universality_class(phi: ActivationLike, ensemble: Ensemble = "orthogonal") -> SpectralClass:
     """Return the class of limiting spectra of deep networks with activation φ as q -> 0.
 

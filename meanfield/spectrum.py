@@ -100,7 +100,23 @@ class Networks:
         shape = np.shape(self.leaves[0])
         kinds = jax.tree.map(lambda x: jax.ShapeDtypeStruct(shape + x.shape, x.dtype), kinds)
         arguments = (*self.leaves, *arrays)
-        return jax.pure_callback(called, kinds, *arguments, vmap_method="broadcast_all")
+        return _undifferentiable(
+            lambda *values: jax.pure_callback(called, kinds, *values, vmap_method="broadcast_all")
+        )(*arguments)
+
+
+def _undifferentiable(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function whose derivatives are refused in one line."""
+
+    def refuse(*_: Any) -> Any:
+        raise MeanFieldError(
+            "spectra of Jacobians cannot be differentiated; jacobian_moments can be, and two "
+            "spectra have a difference"
+        )
+
+    guarded = jax.custom_jvp(function)
+    guarded.defjvp(refuse)
+    return guarded
 
 
 def _require_dense(layer: Layer) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 from meanfield._elementwise import PIECE
 from meanfield.activations.base import Activation, ActivationLike, single_activation
 from meanfield.activations.sampling import sampled
+from meanfield.arguments import refuse_traced
 from meanfield.chebyshev import TAIL, TERMS, nodes, transform
 from meanfield.pair_table import no_pairs, tabulated_pairs
 from meanfield.sampled import Sampled
@@ -57,6 +58,7 @@ def tabulate(phi: ActivationLike, parts: Iterable[Part] = PARTS) -> Tabulated:
     if isinstance(phi, Tabulated):
         phi = phi.phi
     phi = single_activation(phi)
+    refuse_traced("tabulate", phi)
     wanted = frozenset(parts)
     one, width, height = phi.standard()
     groups = range(GROUPS)

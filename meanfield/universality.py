@@ -29,6 +29,7 @@ import numpy as np
 from meanfield._elementwise import elementwise
 from meanfield._struct import on_host
 from meanfield.activations.base import Activation, ActivationLike, single_activation
+from meanfield.arguments import untraced
 from meanfield.criticality import (
     CURVE_GRID,
     STEADY,
@@ -68,6 +69,7 @@ class Verdict:
     stable: bool | None
 
 
+@untraced
 def classify(phi: ActivationLike) -> Verdict:
     """Return the universality class of an activation, and what its edge of chaos is like.
 

@@ -7,12 +7,14 @@ What a page may hold, block by block:
     {code-block} LANGUAGE    with a `:caption:` that is a file name: written before what follows
     bash, toml, text         shown
 
-`<!-- skip: REASON -->` on the line above a block leaves it out.
+`<!-- skip: REASON -->` on the line above a block leaves it out, and `<!-- needs: PACKAGE -->` does
+so where PACKAGE is not installed.
 """
 
 import contextlib
 import dataclasses
 import doctest
+import importlib.util
 import io
 import re
 import shlex
@@ -36,6 +38,7 @@ SHOWN = {"bash", "toml", "text"}
 FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 FENCE = re.compile(r"^(`{3,})([^`\n]*)\n(.*?)^\1 *$", re.MULTILINE | re.DOTALL)
 SKIP = re.compile(r"<!-- skip: \S.* -->\n\Z")
+NEEDS = re.compile(r"<!-- needs: (\w+) -->\n\Z")
 CAPTION = re.compile(r"\A:caption: (\S+\.\w+)\n\n")
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 # What the README's reader is taken to have written.
@@ -59,8 +62,15 @@ def blocks(page):
             kind=match[2].strip(),
             text=match[3],
             line=text.count("\n", 0, match.start(3)),
-            skipped=SKIP.search(text, 0, match.start()) is not None,
+            skipped=is_left_out(text[: match.start()]),
         )
+
+
+def is_left_out(above):
+    """Return whether what stands above a block leaves it out."""
+    needs = NEEDS.search(above)
+    absent = needs is not None and importlib.util.find_spec(needs[1]) is None
+    return absent or SKIP.search(above) is not None
 
 
 def name_of(page):

@@ -36,7 +36,8 @@ class Public(SphinxDirective):
         objects = {f"{home}.{name}": getattr(getattr(mf, home), name) for name in named}
         objects |= {name: getattr(mf, name) for name in mf._HOMES.get(home, ())}
         lines = [f".. automodule:: meanfield.{home}", ""]
-        for name, obj in objects.items():
+        # Functions come before the records that they return.
+        for name, obj in sorted(objects.items(), key=lambda item: isinstance(item[1], type)):
             if isinstance(obj, type):
                 lines += [f".. autoclass:: meanfield.{name}", "   :members:", ""]
             else:

@@ -106,8 +106,8 @@ def _is_zero(tangent: Any) -> bool:
 
 # Derivatives ----------------------------------------------------------------------------------
 
-# Of what a statistic of one Gaussian is the expectation, the how manieth derivative of it, and
-# times what.
+# A statistic of one Gaussian is a factor times a derivative in q of the expectation of a function:
+# the function's name, the order of the derivative, and the factor.
 MOMENTS = {
     "mean": ("mean", 0, 1.0),
     "mean_curvature": ("mean", 1, 2.0),

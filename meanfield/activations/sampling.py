@@ -308,8 +308,8 @@ class Numeric(OnHost):
     def parameter_rate(self, *numbers: Any) -> np.ndarray:
         """Return the derivative of a statistic by a parameter of φ.
 
-        The last four arguments are the statistic's name, what is fixed of it, which parameter, and
-        the how manieth derivative.
+        The last four arguments are the statistic's name, what is fixed of it, the number of the
+        parameter, and the order of the derivative.
         """
         *given, name, fixed, leaf, order = numbers
         leaves, tree = jax.tree.flatten(self.phi)

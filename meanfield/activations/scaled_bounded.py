@@ -26,6 +26,7 @@ import numpy as np
 from meanfield.activations.base import Activation, ActivationLike, as_activation
 from meanfield.activations.custom import MANY_KINKS
 from meanfield.activations.sampling import sampled
+from meanfield.arguments import untraced
 
 # Equalities are judged to this fraction of the values compared.
 EQUAL = 1e-9
@@ -66,6 +67,7 @@ class ScaledBounded:
         return not self.failures
 
 
+@untraced
 def is_scaled_bounded(phi: ActivationLike) -> ScaledBounded:
     """Return whether φ is scaled-bounded, its a and k, and which properties fail.
 

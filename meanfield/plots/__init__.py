@@ -17,6 +17,7 @@ from meanfield.plots import (
     schoenholz2017,
     srelu2026,
     training,
+    tutorial,
     xiao2018,
 )
 from meanfield.plots.base import Figure, draw, figure, figures, save
@@ -37,5 +38,6 @@ __all__ = [
     "schoenholz2017",
     "srelu2026",
     "training",
+    "tutorial",
     "xiao2018",
 ]

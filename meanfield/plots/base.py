@@ -104,7 +104,8 @@ def study(paper: str, function: str) -> Callable[..., xr.Dataset]:
 def draw(name: str, dataset: xr.Dataset) -> Drawing:
     """Return the registered figure `name`, drawn from `dataset`.
 
-    Of an axis of more than `MOST` points every so manieth is drawn, and read from disk.
+    An axis of more than `MOST` points is thinned out evenly. What is left out is not read from
+    disk.
     Raises `MeanFieldError` for an unknown figure, or for a dataset without what it shows.
     """
     steps = {dim: slice(None, None, -(-size // MOST)) for dim, size in dataset.sizes.items()}
