@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import test_classic_figures as classic
+import test_custom_activation_figure as custom
 import test_rate_figures as rates
 import test_spectrum_figures as spectra
 import xarray as xr
@@ -201,7 +202,7 @@ DATASETS = {
     "murray2021-depth": depth,
     "tanh-phase": diagram,
 }
-DATASETS |= classic.DATASETS | rates.DATASETS | spectra.DATASETS
+DATASETS |= classic.DATASETS | rates.DATASETS | spectra.DATASETS | custom.DATASETS
 # Lines in each panel, colour bars left out.
 LINES = {
     "linear-region": [3],
@@ -218,7 +219,7 @@ LINES = {
     "murray2021-depth": [3] * 4,
     "tanh-phase": [1, 1],
 }
-LINES |= classic.LINES | rates.LINES | spectra.LINES
+LINES |= classic.LINES | rates.LINES | spectra.LINES | custom.LINES
 # Variables whose every row is a line; of the sweep, those at bias variance 0.1.
 CURVES = {
     "linear-region": ["region", "promised"],
@@ -235,7 +236,7 @@ CURVES = {
     "murray2021-depth": ["correlation"],
     "tanh-phase": [],
 }
-CURVES |= classic.CURVES | {name: [] for name in rates.DATASETS} | spectra.CURVES
+CURVES |= classic.CURVES | {name: [] for name in rates.DATASETS} | spectra.CURVES | custom.CURVES
 # The limits of x and y, where they are the dataset's: panel, coordinate of x, of y.
 LIMITS = {
     "murray2021-1": [(0, "q", None), (1, "rho", "rho")],
