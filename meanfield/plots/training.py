@@ -11,6 +11,7 @@ References
 """
 
 import itertools
+import math
 import string
 from typing import Any
 
@@ -20,7 +21,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from meanfield.errors import MeanFieldError
 from meanfield.plots import style
@@ -35,6 +36,8 @@ ERRORS = (2, 5, 10, 20, 50, 100)
 STAGES, LONGER = 4, 4
 # Per cent between the darkest and the lightest colour of a heat map.
 SPAN = 10.0
+# An axis of powers of ten has about so many ticks.
+POWERS = 5
 # Of an initialisation: what it is called, its colour and its dashes.
 INITIALISATIONS: dict[str, tuple[str, str, Any]] = {
     "torch": ("PyTorch's default", style.VERMILLION, "--"),
@@ -250,6 +253,9 @@ def custom_activation(dataset: xr.Dataset) -> Figure:
         xlim=(1, int(dataset["layer"][-1])),
         yscale="log",
     )
+    low, high = right.get_ylim()
+    decades = max(1, round(math.log10(high / low) / POWERS))
+    right.yaxis.set_major_locator(LogLocator(base=10.0**decades))
     handles, labels = right.get_legend_handles_labels()
     fig.legend(handles, labels, loc="outside upper center", ncols=len(labels))
     return fig

@@ -88,8 +88,8 @@ def draw(
 
     `inputs` is N_0, `depth` L ≥ 1.
     """
-    torch = ensemble == TORCH
     kernel = weights(1.0, "uniform" if ensemble == TORCH else ensemble)
+    # Inputs of the unit that each bias is added to, those of the last layer included.
     into = np.concatenate([np.full(width, inputs), np.full(depth * width - width + classes, width)])
 
     def one(network: tuple[Array, Scales]) -> Weights:
@@ -99,9 +99,11 @@ def draw(
         def drawn(key: Array, scale: Array, rows: int, columns: int) -> Array:
             return (scale * kernel(key, (rows, columns))).astype(PRECISION)
 
-        if torch:
+        if ensemble == TORCH:
+            last = scales.sigma_w
             biases = scales.sigma_w * IID["uniform"](keys[0], into.shape) / np.sqrt(into)
         else:
+            last = 1 / scales.inputs
             biases = scales.sigma_b * jax.random.normal(keys[0], (depth * width,))
             biases = jnp.concatenate([biases, jnp.zeros(classes)])
         biases = biases.astype(PRECISION)
@@ -109,7 +111,7 @@ def draw(
             drawn(keys[1], scales.sigma_w, inputs, width),
             # One after another: XLA's batches of QR decompositions stand still on few threads.
             jax.lax.map(lambda key: drawn(key, scales.sigma_w, width, width), keys[3:]),
-            drawn(keys[2], scales.sigma_w if torch else 1 / scales.inputs, width, classes),
+            drawn(keys[2], last, width, classes),
             biases[:-classes].reshape(depth, width),
             biases[-classes:],
         )

@@ -106,13 +106,20 @@ class ByName:
     """One point for each initialisation."""
 
     def __init__(self, spec: TrainingSpec) -> None:
-        self._spec, self._names = spec, spec.initialisations
-        several = len(spec.activations) > 1
-        self._lead = ("activation",) if several else ()
-        listed = isinstance(spec.initialisation, tuple)
-        self.dims = (*self._lead, *(("initialisation",) if listed else ()))
-        lengths = len(spec.activations) * several, len(self._names) * listed
-        self.shape = tuple(length for length in lengths if length)
+        self._names = spec.initialisations
+        columns = (
+            ("activation", "φ", "activation function", [one.label for one in spec.activations]),
+            ("initialisation", "initialisation", "how networks begin", self._names),
+        )
+        # As of axes: what is one value, not a list, has no dimension.
+        listed = (len(spec.activations) > 1, isinstance(spec.initialisation, tuple))
+        self.dims = tuple(name for (name, *_), many in zip(columns, listed, strict=True) if many)
+        self._coords: dict[str, Any] = {}
+        for (name, symbol, words, texts), many in zip(columns, listed, strict=True):
+            array = np.array(texts, np.dtypes.StringDType())
+            array = array if many else array.reshape(())
+            self._coords[name] = ((name,) * many, array, attributes(symbol, words))
+        self.shape = tuple(len(self._coords[name][1]) for name in self.dims)
         self.described = {name: STATE[name] for name in ("q", "sigma_w", "sigma_b", "chi")}
         given = [one.make(**one.params) for one in spec.activations]
         found = [[_begin(phi, name, spec) for name in self._names] for phi in given]
@@ -123,22 +130,7 @@ class ByName:
         ]
 
     def coords(self) -> dict[str, Any]:
-        listed = "initialisation" in self.dims
-        columns = (
-            ("activation", "φ", "activation function", [a.label for a in self._spec.activations]),
-            ("initialisation", "initialisation", "how networks begin", self._names),
-        )
-        kept = {"activation": bool(self._lead), "initialisation": listed}
-        coords: dict[str, Any] = {}
-        for name, symbol, words, texts in columns:
-            array = np.array(texts, np.dtypes.StringDType())
-            dims = (name,) if kept[name] else ()
-            coords[name] = (
-                dims,
-                array if dims else array.reshape(()),
-                attributes(symbol, words),
-            )
-        return coords
+        return dict(self._coords)
 
     def activation(self, index: int, point: int, moved: Mapping[str, float]) -> Activation:  # noqa: ARG002
         return self._activations[index][point]
