@@ -246,13 +246,14 @@ def custom_activation(dataset: xr.Dataset) -> Figure:
     right.lines[-1].set_label(r"theory, $\chi_1^{(L-l)/2}$")
     style.panel(left, "a", "accuracy")
     style.panel(right, "b", "gradients at initialisation")
-    left.set(xlabel="epoch", ylabel=ACCURACY, xlim=(0, int(dataset["epoch"][-1])), ylim=(0, 100))
+    left.set(xlabel="epoch", ylabel=ACCURACY, ylim=(0, 100))
     right.set(
         xlabel=LABELS["layer"],
         ylabel=r"$|\partial\ell/\partial h^{(l)}|\;/\;|\partial\ell/\partial h^{(L)}|$",
-        xlim=(1, int(dataset["layer"][-1])),
         yscale="log",
     )
+    for ax in (left, right):
+        ax.margins(x=0)
     low, high = right.get_ylim()
     decades = max(1, round(math.log10(high / low) / POWERS))
     right.yaxis.set_major_locator(LogLocator(base=10.0**decades))

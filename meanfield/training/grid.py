@@ -49,8 +49,8 @@ class TrainingGrid:
 
     def __init__(self, spec: TrainingSpec) -> None:
         self.spec = spec
-        self._starts = starts(spec)
-        self.known = self._starts.known
+        self.starts = starts(spec)
+        self.known = self.starts.known
         self.kinds = {
             "depth": ("L", "number of hidden layers", spec.depths),
             "ensemble": ("ensemble", "distribution of the weights", spec.ensembles),
@@ -64,9 +64,9 @@ class TrainingGrid:
             "protocol": not spec.schedule,
         }
         self._lists = [name for name in self.kinds if not single.get(name, False)]
-        self.dims = (*self._starts.dims, *self._lists, "epoch")
+        self.dims = (*self.starts.dims, *self._lists, "epoch")
         lengths = [len(self.kinds[name][2]) for name in self._lists]
-        self.shape = (*self._starts.shape, *lengths, spec.epochs + 1)
+        self.shape = (*self.starts.shape, *lengths, spec.epochs + 1)
 
     @property
     def networks(self) -> list[Network]:
@@ -77,7 +77,7 @@ class TrainingGrid:
         drawn = [Network(number, *place) for number, place in places]
         return [
             dataclasses.replace(network, ensemble=TORCH)
-            if self._starts.named(network.point) == TORCH
+            if self.starts.named(network.point) == TORCH
             else network
             for network in drawn
         ]
@@ -85,7 +85,7 @@ class TrainingGrid:
     def program(self, network: Network) -> tuple[Any, ...]:
         """Return what networks that share their programs have in common."""
         # Those of names differ in φ by more than numbers.
-        kind = self._starts.named(network.point) or ""
+        kind = self.starts.named(network.point) or ""
         return network.depth, network.activation, network.ensemble, kind
 
     def status(self, network: Network) -> Status:
@@ -106,7 +106,7 @@ class TrainingGrid:
             for name, ramp in self.spec.schedule.items():
                 start = float(known[name][network.point])
                 moved[name] = float(ramp.values(start, self.spec.epochs)[epoch - 1])
-        return self._starts.activation(network.activation, network.point, moved)
+        return self.starts.activation(network.activation, network.point, moved)
 
     @property
     def layout(self) -> Layout:
@@ -123,7 +123,7 @@ class TrainingGrid:
         return max(self.spec.depths)
 
     def _coords(self) -> dict[str, Any]:
-        coords = self._starts.coords()
+        coords = self.starts.coords()
         for name, (symbol, words, values) in self.kinds.items():
             array = np.array(values)
             if array.dtype.kind == "U":
@@ -134,10 +134,10 @@ class TrainingGrid:
                 array if listed else array.reshape(()),
                 attributes(symbol, words),
             )
-        for name, words in self._starts.described.items():
+        for name, words in self.starts.described.items():
             if name not in coords:
                 values = np.array([known[name] for known in self.known])
-                dims, shape = self._starts.dims, self._starts.shape
+                dims, shape = self.starts.dims, self.starts.shape
                 coords[name] = dims, values.reshape(shape), attributes(*words)
         epochs = np.arange(self.spec.epochs + 1)
         coords["epoch"] = (("epoch",), epochs, attributes("epoch", "epochs of training"))
