@@ -44,7 +44,7 @@ from meanfield.activations.base import ActivationLike, single_activation
 from meanfield.activations.custom import Custom
 from meanfield.activations.sampling import sampled
 from meanfield.activations.steps import steps
-from meanfield.arguments import count, single
+from meanfield.arguments import count, single, untraced
 from meanfield.assessment import (
     CORRELATION,
     DIGITS,
@@ -112,6 +112,7 @@ class Recommendation:
         return cured[0] if cured else self.best
 
 
+@untraced
 def recommend(
     phi: ActivationLike,
     depth: int,

@@ -1,9 +1,11 @@
-"""Which configs ship with the package? Known by their files' names, so that completion is fast."""
+"""Which configs ship with the package? What checks them is not imported: completion is fast."""
 
+import tomllib
 from pathlib import Path
+from typing import Any
 
-# What of the shipped configs is no sweep begins so.
-TRAINING = "train_"
+# Of these keys a training has at least one, a sweep none.
+TRAINING_KEYS = frozenset({"data", "depth", "width", "epochs", "learning_rate", "seeds"})
 
 
 def config_directory() -> Path:
@@ -18,11 +20,21 @@ def shipped() -> list[str]:
     return sorted(path.stem for path in config_directory().glob("*.toml"))
 
 
+def is_training(table: dict[str, Any]) -> bool:
+    """Return whether the table of a config is that of a training, not of a sweep."""
+    return not TRAINING_KEYS.isdisjoint(table)
+
+
 def config_names() -> list[str]:
     """Return the names of the sweeps that ship with the package."""
-    return [name for name in shipped() if not name.startswith(TRAINING)]
+    return [name for name in shipped() if not _is_training(name)]
 
 
 def training_names() -> list[str]:
     """Return the names of the trainings that ship with the package."""
-    return [name for name in shipped() if name.startswith(TRAINING)]
+    return [name for name in shipped() if _is_training(name)]
+
+
+def _is_training(name: str) -> bool:
+    path = config_directory() / f"{name}.toml"
+    return is_training(tomllib.loads(path.read_text(encoding="utf-8")))

@@ -12,6 +12,7 @@ import meanfield as mf
 from meanfield.cli.train import _summarise
 from meanfield.errors import MeanFieldError, Status
 from meanfield.shipped import config_names, shipped, training_names
+from meanfield.sweep.config import FOLDER
 from meanfield.training import TrainingSpec, load_training, run_training
 
 CONFIG = """
@@ -164,7 +165,9 @@ def tiny(name):
         "seeds": 1,
         "schedule": {k: {"to": ramp.to, "epochs": 2} for k, ramp in spec.schedule.items()},
     }
-    return TrainingSpec.model_validate({**spec.model_dump(), **changes})
+    return TrainingSpec.model_validate(
+        {**spec.model_dump(), **changes}, context={FOLDER: spec.folder}
+    )
 
 
 @pytest.mark.parametrize("name", training_names())

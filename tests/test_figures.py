@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import test_classic_figures as classic
+import test_custom_activation_figure as custom
 import test_rate_figures as rates
 import test_spectrum_figures as spectra
 import test_tutorial_figures as tutorial
@@ -202,7 +203,9 @@ DATASETS = {
     "murray2021-depth": depth,
     "tanh-phase": diagram,
 }
-DATASETS |= classic.DATASETS | rates.DATASETS | spectra.DATASETS | tutorial.DATASETS
+DATASETS |= (
+    classic.DATASETS | rates.DATASETS | spectra.DATASETS | tutorial.DATASETS | custom.DATASETS
+)
 # Lines in each panel, colour bars left out.
 LINES = {
     "linear-region": [3],
@@ -219,7 +222,7 @@ LINES = {
     "murray2021-depth": [3] * 4,
     "tanh-phase": [1, 1],
 }
-LINES |= classic.LINES | rates.LINES | spectra.LINES | tutorial.LINES
+LINES |= classic.LINES | rates.LINES | spectra.LINES | tutorial.LINES | custom.LINES
 # Variables whose every row is a line; of the sweep, those at bias variance 0.1.
 CURVES = {
     "linear-region": ["region", "promised"],
@@ -236,7 +239,13 @@ CURVES = {
     "murray2021-depth": ["correlation"],
     "tanh-phase": [],
 }
-CURVES |= classic.CURVES | {name: [] for name in rates.DATASETS} | spectra.CURVES | tutorial.CURVES
+CURVES |= (
+    classic.CURVES
+    | {name: [] for name in rates.DATASETS}
+    | spectra.CURVES
+    | tutorial.CURVES
+    | custom.CURVES
+)
 # The limits of x and y, where they are the dataset's: panel, coordinate of x, of y.
 LIMITS = {
     "murray2021-1": [(0, "q", None), (1, "rho", "rho")],

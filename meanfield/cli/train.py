@@ -23,7 +23,7 @@ def train(
     config: Annotated[
         str,
         typer.Argument(
-            help="A name from `meanfield list configs` that begins train_, or a TOML file.",
+            help="The name of a training from `meanfield list configs`, or a TOML file.",
             autocompletion=complete_training,
         ),
     ],
@@ -52,7 +52,7 @@ def run(
     from meanfield.training import run_training
     from meanfield.training.engine import Progress
 
-    check_use(spec, spec.variables)
+    check_use(spec, spec.variables, spec.checks)
     print(f"{spec.name}: {spec.networks} networks, {spec.epochs} epochs", file=sys.stderr)
     with stoppable("epoch") as stop, progress(spec.title or spec.name, "epochs") as report:
 
@@ -81,11 +81,29 @@ def _summarise(dataset: "xr.Dataset") -> None:
             first = "" if status == Status.OK else f"; the first{_where(here)}"
             word = "trained" if status == Status.OK else f"{status.name}: {status.message}"
             print(f"{count} network{'s' * (count > 1)} {word}{first}")
+    if "initialisation" in last["accuracy"].dims:
+        _compare(last["accuracy"])
+        return
     accuracy = last["accuracy"].mean("seed", skipna=False)
     if bool(accuracy.notnull().any()):
         best = accuracy == accuracy.max()
         shown = f"{100 * float(accuracy.max()):.1f} %"
         print(f"best after {int(last['epoch'])} epochs: {shown} of the test set{_where(best)}")
+
+
+def _compare(accuracy: "xr.DataArray") -> None:
+    """Print a line for each kind of networks."""
+    import numpy as np
+
+    mean = 100 * accuracy.mean("seed", skipna=False)
+    ends = 100 * accuracy.min("seed"), 100 * accuracy.max("seed")
+    for place in np.ndindex(mean.shape):
+        words = ", ".join(str(mean[dim].values[i]) for dim, i in zip(mean.dims, place, strict=True))
+        low, high = (float(end.values[place]) for end in ends)
+        shown = float(mean.values[place])
+        found = f"{shown:.1f} %, from {low:.1f} to {high:.1f} %" if shown == shown else "diverged"
+        epochs, seeds = int(accuracy["epoch"]), accuracy.sizes["seed"]
+        print(f"{words}: {found} of the test set after {epochs} epochs, {seeds} seeds")
 
 
 def _where(mask: "xr.DataArray") -> str:

@@ -6,9 +6,12 @@ References
     effective initialisation, arXiv:2105.07741.
 [2] S. Schoenholz, J. Gilmer, S. Ganguli, J. Sohl-Dickstein, Deep information propagation,
     ICLR 2017, arXiv:1611.01232.
+[3] G. Zhang, A. Botev, J. Martens, Deep learning without shortcuts: shaping the kernel with
+    tailored rectifiers, ICLR 2022, arXiv:2203.08120.
 """
 
 import itertools
+import math
 import string
 from typing import Any
 
@@ -20,7 +23,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from meanfield.errors import MeanFieldError
 from meanfield.plots import style
@@ -37,6 +40,14 @@ STAGES, LONGER = 4, 4
 SPAN = 10.0
 # How the best of a row is framed.
 FRAME: dict[str, Any] = {"edgecolor": style.VERMILLION, "linewidth": 1.6}
+# An axis of powers of ten has about so many ticks.
+POWERS = 5
+# Of an initialisation: what it is called, its colour and its dashes.
+INITIALISATIONS: dict[str, tuple[str, str, Any]] = {
+    "torch": ("PyTorch's default", style.VERMILLION, "--"),
+    "edge_of_chaos": ("edge of chaos", style.BLUE, "-"),
+    "shaped": ("edge of chaos, shaped", style.GREEN, "-."),
+}
 
 
 def _mean(dataset: xr.Dataset) -> xr.DataArray:
@@ -207,4 +218,54 @@ def trainable_depth(dataset: xr.Dataset) -> Figure:
     ax.set(xlabel=LABELS["weight_variance"], ylabel=r"depth $L$", ylim=(low, high))
     ax.set_title(f"after {int(dataset['epoch'][-1])} epochs")
     ax.legend(loc="upper right", labelcolor="white")
+    return fig
+
+
+@figure(
+    "custom-activation",
+    title="A custom activation that trains, and one that does not",
+    needs=("initialisation", "epoch", "accuracy", "layer", "gradient", "chi"),
+    source="this package; activations are shaped as in arXiv:2203.08120",
+    dataset="custom_activation",
+)
+def custom_activation(dataset: xr.Dataset) -> Figure:
+    """Draw accuracy by epoch and the first gradients by layer, a colour for each initialisation.
+
+    Lines are means over seeds, and bands reach from the lowest to the highest. Gradients are those
+    in a layer's pre-activations over those in the last layer's, beside χ1^((L - l)/2) of theory.
+    """
+    name = "custom-activation"
+    dataset = _arranged(dataset, name, "initialisation", "epoch", "layer")
+    accuracy, gradient = 100 * dataset["accuracy"], dataset["gradient"]
+    gradient = gradient / gradient.isel(layer=-1)
+    below = dataset["layer"][-1] - dataset["layer"]
+    fig = style.canvas(style.WIDE, 3.3)
+    left, right = fig.subplots(1, 2)
+    for kind in dataset["initialisation"].values:
+        label, color, dashes = INITIALISATIONS[kind]
+        for ax, values in ((left, accuracy), (right, gradient)):
+            here = values.sel(initialisation=kind)
+            over = [dim for dim in ("seed",) if dim in here.dims]
+            x = here[next(dim for dim in here.dims if dim not in over)]
+            band = here.min(over), here.max(over)
+            ax.fill_between(x, *band, color=color, alpha=0.25, linewidth=0)
+            ax.plot(x, here.mean(over), color=color, linestyle=dashes, label=label)
+        theory = dataset["chi"].sel(initialisation=kind) ** (below / 2)
+        right.plot(below["layer"], theory, color=style.BLACK, linestyle=":", linewidth=1.0)
+    right.lines[-1].set_label(r"theory, $\chi_1^{(L-l)/2}$")
+    style.panel(left, "a", "accuracy")
+    style.panel(right, "b", "gradients at initialisation")
+    left.set(xlabel="epoch", ylabel=ACCURACY, ylim=(0, 100))
+    right.set(
+        xlabel=LABELS["layer"],
+        ylabel=r"$|\partial\ell/\partial h^{(l)}|\;/\;|\partial\ell/\partial h^{(L)}|$",
+        yscale="log",
+    )
+    for ax in (left, right):
+        ax.margins(x=0)
+    low, high = right.get_ylim()
+    decades = max(1, round(math.log10(high / low) / POWERS))
+    right.yaxis.set_major_locator(LogLocator(base=10.0**decades))
+    handles, labels = right.get_legend_handles_labels()
+    fig.legend(handles, labels, loc="outside upper center", ncols=len(labels))
     return fig

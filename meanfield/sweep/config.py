@@ -35,8 +35,6 @@ BIAS_AXES = ("sigma_b", "bias_variance")
 MAX_POINTS = 100_000
 # Where names of files begin, while a config is read.
 FOLDER = "folder"
-# Of these keys a training has at least one, a sweep none.
-TRAINING_KEYS = frozenset({"data", "depth", "width", "epochs", "learning_rate", "seeds"})
 
 Ensemble = Literal["gaussian", "orthogonal"]
 Number = Annotated[float, Field(allow_inf_nan=False)]
@@ -226,11 +224,6 @@ class GridSpec(Strict):
 
 
 Config = TypeVar("Config", bound=GridSpec)
-
-
-def is_training(table: dict[str, Any]) -> bool:
-    """Return whether the table of a config is that of a training, not of a sweep."""
-    return not TRAINING_KEYS.isdisjoint(table)
 
 
 def read_table(source: str | Path) -> tuple[dict[str, Any], Path]:

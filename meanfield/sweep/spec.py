@@ -23,7 +23,8 @@ from pydantic import field_validator, model_validator
 from meanfield.errors import MeanFieldError
 from meanfield.method import Method
 from meanfield.observables import observables
-from meanfield.sweep.config import Ensemble, GridSpec, is_training, read_table, validated
+from meanfield.shipped import is_training
+from meanfield.sweep.config import Ensemble, GridSpec, read_table, validated
 
 # A grid that no disk holds is a slip of the pen.
 MAX_GRID = 10**12

@@ -59,19 +59,34 @@ def status_attributes() -> dict[str, Any]:
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """What is in a store: coordinates as (dims, values, attributes), variables' attributes."""
+    """What is in a store: coordinates as (dims, values, attributes), variables' attributes.
+
+    `last` has the name and length of the last dimension of variables where it is another one than
+    that of `dims`; a chunk holds all of either.
+    """
 
     coords: Mapping[str, tuple[tuple[str, ...], np.ndarray, dict[str, Any]]]
     variables: Mapping[str, dict[str, Any]]
     dims: tuple[str, ...]
     shape: tuple[int, ...]
     chunks: tuple[int, ...]
+    last: Mapping[str, tuple[str, int]] = dataclasses.field(default_factory=dict)
 
     @property
     def bytes(self) -> int:
         """What the finished store takes on disk."""
-        cells = math.prod(-(-n // c) * c for n, c in zip(self.shape, self.chunks, strict=True))
-        return cells * (8 * len(self.variables) + 1)
+        return self._cells("status") + sum(8 * self._cells(name) for name in self.variables)
+
+    def _cells(self, name: str) -> int:
+        _, shape, chunks = self.of(name)
+        return math.prod(-(-n // c) * c for n, c in zip(shape, chunks, strict=True))
+
+    def of(self, name: str) -> tuple[tuple[str, ...], tuple[int, ...], tuple[int, ...]]:
+        """Return the dimensions, the shape and the chunks of a variable."""
+        if name not in self.last:
+            return self.dims, self.shape, self.chunks
+        dim, length = self.last[name]
+        return (*self.dims[:-1], dim), (*self.shape[:-1], length), (*self.chunks[:-1], length)
 
 
 class Store:
@@ -108,12 +123,15 @@ class Store:
         """The names of what is stored beside `status`."""
         return [name for name in self.arrays if name != "status"]
 
-    def region(self, number: int) -> tuple[slice, ...]:
-        """Return where a chunk lies."""
-        place = np.unravel_index(number, self.counts) if self.counts else ()
+    def region(self, number: int, name: str = "status") -> tuple[slice, ...]:
+        """Return where a chunk of a variable lies."""
+        place, array = (
+            np.unravel_index(number, self.counts) if self.counts else (),
+            self.arrays[name],
+        )
         return tuple(
             slice(int(i) * c, min(int(i) * c + c, n))
-            for i, c, n in zip(place, self.chunks, self.shape, strict=True)
+            for i, c, n in zip(place, array.chunks, array.shape, strict=True)
         )
 
     def finished(self, mend: bool = False) -> np.ndarray:
@@ -124,7 +142,7 @@ class Store:
         """
         whole = np.ones(math.prod(self.counts), bool)
         for name, array in self.arrays.items():
-            length = math.prod(self.chunks) * array.dtype.itemsize + CHECKSUM
+            length = math.prod(array.chunks) * array.dtype.itemsize + CHECKSUM
             there, times = np.zeros(whole.size, bool), np.full(whole.size, -np.inf)
             for file, number in _files(self.path / name / "c", self.counts):
                 if number is not None:
@@ -150,13 +168,12 @@ class Store:
 
         Raises `MeanFieldError` where that is not possible.
         """
-        region = self.region(number)
         try:
             for name in self.variables:
-                self.arrays[name][region] = values[name]
+                self.arrays[name][self.region(number, name)] = values[name]
             if not (values["status"] == Status.FAILED).any():
                 self._failure(number).unlink(missing_ok=True)
-            self.arrays["status"][region] = values["status"]
+            self.arrays["status"][self.region(number)] = values["status"]
         except OSError as error:
             raise MeanFieldError(
                 f"{self.path} cannot be written: {error.strerror or error}; what is there is kept, "
@@ -165,15 +182,18 @@ class Store:
 
     def fail(self, number: int, message: str) -> None:
         """Record that a chunk has no answer, and why: its points are NaN, their status FAILED."""
-        shape = tuple(part.stop - part.start for part in self.region(number))
         file = self._failure(number)
         try:
             file.parent.mkdir(exist_ok=True)
             file.write_text(message, encoding="utf-8")
         except OSError as error:
             raise MeanFieldError(f"{file} cannot be written: {error.strerror}") from error
-        values = {name: np.full(shape, np.nan) for name in self.variables}
-        self.write(number, values | {"status": np.full(shape, Status.FAILED, "int8")})
+        values = {name: np.full(self._length(number, name), np.nan) for name in self.variables}
+        status = np.full(self._length(number, "status"), Status.FAILED, "int8")
+        self.write(number, values | {"status": status})
+
+    def _length(self, number: int, name: str) -> tuple[int, ...]:
+        return tuple(part.stop - part.start for part in self.region(number, name))
 
     def failures(self) -> dict[int, str]:
         """Return the messages of the chunks that failed, by their numbers in order."""
@@ -296,14 +316,15 @@ def create_store(path: Path, layout: Layout, attrs: dict[str, Any]) -> Store:
             )
             array[...] = values
         for name, (dtype, fill_value) in kinds.items():
+            dims, shape, chunks = layout.of(name)
             root.create_array(
                 name,
-                shape=layout.shape,
+                shape=shape,
                 dtype=dtype,
-                chunks=layout.chunks,
+                chunks=chunks,
                 compressors=[Crc32cCodec()],
                 fill_value=fill_value,
-                dimension_names=layout.dims,
+                dimension_names=dims,
                 attributes=described[name],
             )
         building.rename(path)

@@ -19,15 +19,20 @@ from meanfield.training.network import Weights
 # What reading a file that was damaged may raise.
 UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
 FIELDS = tuple(field.name for field in dataclasses.fields(Weights))
+KEPT = ("loss", "accuracy", "gradients")
 
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
-    """A network after an epoch: its weights, and its scores by epoch from 0."""
+    """A network after an epoch: its weights, its scores by epoch from 0, and its first gradients.
+
+    The latter by layer; of none where they are not kept.
+    """
 
     weights: Weights
     loss: np.ndarray
     accuracy: np.ndarray
+    gradients: np.ndarray
 
     @property
     def epoch(self) -> int:
@@ -40,10 +45,11 @@ def save(store: Path, number: int, checkpoint: Checkpoint) -> None:
     place = _place(store, number)
     aside = place.with_suffix(".partial")
     arrays: dict[str, Any] = {name: getattr(checkpoint.weights, name) for name in FIELDS}
+    arrays |= {name: getattr(checkpoint, name) for name in KEPT}
     try:
         place.parent.mkdir(exist_ok=True)
         with aside.open("wb") as file:
-            np.savez(file, loss=checkpoint.loss, accuracy=checkpoint.accuracy, **arrays)
+            np.savez(file, **arrays)
         aside.replace(place)
     except OSError as error:
         raise MeanFieldError(f"{place} cannot be written: {error.strerror or error}") from error
@@ -54,7 +60,7 @@ def read(store: Path, number: int) -> Checkpoint | None:
     try:
         with _place(store, number).open("rb") as file, np.load(file) as found:
             weights = Weights(*(found[name] for name in FIELDS))
-            return Checkpoint(weights, found["loss"], found["accuracy"])
+            return Checkpoint(weights, *(found[name] for name in KEPT))
     except UNREADABLE:
         return None
 

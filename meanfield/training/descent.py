@@ -8,6 +8,7 @@ batch B, with p the softmax of a network's logits,
 Networks with one seed see the same batches.
 """
 
+import dataclasses
 import functools
 
 import jax
@@ -73,6 +74,40 @@ def score(phi: Activation, networks: Weights, scales: Array, samples: Samples, s
         if whole < count:
             total += loss(samples.train_inputs[whole:], samples.train_labels[whole:])
         return Score(total / count, _accuracy(phi, network, scale, samples))
+
+    return jax.vmap(one)(phi, networks, scales)
+
+
+@functools.partial(jax.jit, static_argnames="size")
+def gradients(
+    phi: Activation, networks: Weights, scales: Array, samples: Samples, size: int
+) -> Array:
+    """Return √(mean |∂ℓ/∂h^l|²) of networks and their layers, one network a row of the arguments.
+
+    ℓ is the loss on one image, the mean that of all images to train on, of which `size` are looked
+    at at a time and what is left over is not. In float32 but for the squares.
+    """
+    count = len(samples.train_labels) // size * size
+    batches = [
+        part[:count].reshape(-1, size, *part.shape[1:])
+        for part in (samples.train_inputs, samples.train_labels)
+    ]
+
+    def one(phi: Activation, network: Weights, scale: Array) -> Array:
+        depth, width = network.biases.shape
+
+        def squares(batch: tuple[Array, Array]) -> Array:
+            def total(biases: Array) -> Array:
+                own = dataclasses.replace(network, biases=biases)
+                return size * cross_entropy(phi, own, scale, *batch)
+
+            # With biases of its own an image feels in them what it feels in h.
+            slopes = jax.grad(total)(
+                jnp.broadcast_to(network.biases[:, None], (depth, size, width))
+            )
+            return jnp.sum(slopes.astype(float) ** 2, axis=(1, 2))
+
+        return jnp.sqrt(jnp.sum(jax.lax.map(squares, tuple(batches)), axis=0) / count)
 
     return jax.vmap(one)(phi, networks, scales)
 

@@ -38,7 +38,7 @@ from meanfield.sweep.store import (
 from meanfield.training import checkpoint
 from meanfield.training.data import Images, load_images
 from meanfield.training.descent import Samples
-from meanfield.training.grid import SCORES, Network, TrainingGrid
+from meanfield.training.grid import Network, TrainingGrid
 from meanfield.training.group import Group
 from meanfield.training.network import unit_inputs
 from meanfield.training.spec import TrainingSpec
@@ -128,7 +128,7 @@ def _train(
         if finished[network.number]:
             checkpoint.remove(store.path, network.number)
         elif (status := grid.status(network)) != Status.OK:
-            _write(store, network, _without(status, epochs))
+            _write(store, network, _without(status, store, epochs))
             finished[network.number] = True
     done = np.flatnonzero(finished).tolist()
     diverged = sum(_has_diverged(store, number) for number in done)
@@ -171,13 +171,14 @@ def _train(
 
 
 def _write(store: Store, network: Network, values: dict[str, np.ndarray]) -> None:
-    store.write(network.number, {k: v.reshape(store.chunks) for k, v in values.items()})
+    chunks = {name: store.arrays[name].chunks for name in values}
+    store.write(network.number, {k: v.reshape(chunks[k]) for k, v in values.items()})
 
 
-def _without(status: Status, epochs: int) -> dict[str, np.ndarray]:
-    """Return the scores of a network that is not trained."""
-    scores = {name: np.full(epochs + 1, np.nan) for name in SCORES}
-    return scores | {"status": np.full(epochs + 1, status, "int8")}
+def _without(status: Status, store: Store, epochs: int) -> dict[str, np.ndarray]:
+    """Return what is stored of a network that is not trained."""
+    none = {name: np.full(store.arrays[name].chunks, np.nan) for name in store.variables}
+    return none | {"status": np.full(epochs + 1, status, "int8")}
 
 
 def _side_by_side(
@@ -233,7 +234,7 @@ def _groups(
     """Yield networks that share their programs, as many at a time as fit; the farthest first."""
 
     def alike(network: Network) -> tuple[Any, ...]:
-        return network.depth, network.activation, network.ensemble, -reached[network]
+        return *grid.program(network), -reached[network]
 
     for (depth, *_, undrawn), some in itertools.groupby(sorted(reached, key=alike), key=alike):
         networks = list(some)

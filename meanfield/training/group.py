@@ -16,7 +16,7 @@ from meanfield.activations import Activation
 from meanfield.errors import Status
 from meanfield.training.checkpoint import Checkpoint
 from meanfield.training.data import CLASSES
-from meanfield.training.descent import Samples, Score, descend, score
+from meanfield.training.descent import Samples, Score, descend, gradients, score
 from meanfield.training.grid import Network, TrainingGrid
 from meanfield.training.network import PRECISION, Scales, Weights, draw
 
@@ -37,12 +37,16 @@ class Group:
         self._going = set(self._alive)
         shape = (len(networks), grid.spec.epochs + 1)
         self._loss, self._accuracy = np.full(shape, np.nan), np.full(shape, np.nan)
+        # By layer, where they are kept; NaN beyond the last one.
+        layers = grid.layers if grid.spec.gradients else 0
+        self._gradients = np.full((len(networks), layers), np.nan)
         self._weights: Weights | None = None
         self.epoch = -1
         if start:
             self.epoch = start[0].epoch
             self._loss[:, : self.epoch + 1] = [one.loss for one in start]
             self._accuracy[:, : self.epoch + 1] = [one.accuracy for one in start]
+            self._gradients[:] = [one.gradients for one in start]
             self._weights = _stacked([one.weights for one in start])
 
     @property
@@ -54,8 +58,7 @@ class Group:
     def program(self) -> Hashable:
         """What is to be compiled for the next step, unless it is already."""
         first = self.networks[self._held[0]]
-        drawn = self._weights is not None
-        return first.activation, first.depth, first.ensemble, len(self._held), drawn
+        return *self.grid.program(first), len(self._held), self._weights is not None
 
     def advance(self, samples: Samples) -> None:
         """Draw the networks, or train them for an epoch, on the device where the samples are."""
@@ -76,6 +79,9 @@ class Group:
             drawn = draw(seeds, scales, inputs, spec.width, like.depth, CLASSES, like.ensemble)
             # For weights that are bound to a device nothing is compiled anew in the next epoch.
             self._weights = jax.device_put(drawn, device)
+            if spec.gradients:
+                sizes = gradients(phi, self._weights, scales.inputs, samples, spec.batch)
+                self._gradients[:, : like.depth] = np.asarray(sizes)
             return score(phi, self._weights, scales.inputs, samples, spec.batch)
         weights = jax.device_put(self._weights, device)
         epoch, rate = np.asarray(self.epoch), np.asarray(spec.learning_rate, PRECISION)
@@ -113,14 +119,10 @@ class Group:
         for row in sorted(self._going if self.finished else self._going - self._alive):
             self._going.remove(row)
             lost = np.isnan(self._loss[row])
-            yield (
-                self.networks[row],
-                {
-                    "loss": self._loss[row],
-                    "accuracy": self._accuracy[row],
-                    "status": np.where(lost, Status.TRAINING_DIVERGES, Status.OK).astype("int8"),
-                },
-            )
+            status = np.where(lost, Status.TRAINING_DIVERGES, Status.OK).astype("int8")
+            scores = {"loss": self._loss[row], "accuracy": self._accuracy[row], "status": status}
+            kept = {"gradient": self._gradients[row]} if self.grid.spec.gradients else {}
+            yield self.networks[row], scores | kept
 
     def checkpoints(self) -> Iterator[tuple[Network, Checkpoint]]:
         """Yield the networks that are trained on, as they are now."""
@@ -130,7 +132,12 @@ class Group:
             own = jax.tree.map(lambda leaf, place=place: leaf[place], weights)
             yield (
                 self.networks[row],
-                Checkpoint(own, self._loss[row, :upto], self._accuracy[row, :upto]),
+                Checkpoint(
+                    own,
+                    self._loss[row, :upto],
+                    self._accuracy[row, :upto],
+                    self._gradients[row],
+                ),
             )
 
 

@@ -14,6 +14,9 @@ of [1] multiplies pixels by √q* instead, which leaves other variances to the f
 one matrix of weights, U drawn as W is but with σw = 1, and v begins at 0: logits have the variance
 1 in every network. Otherwise those with a large q* would answer louder, and learn faster.
 
+What PyTorch draws, "torch", is left as it is: s = 1, and every weight and bias, U and v included,
+is uniform on ±1/√N_in, so that σw² = 1/3, σb² = 1/(3 N_in), and U has the σw of the others.
+
 Numbers are float32. Networks with one `seed` are drawn from the same random numbers.
 
 References
@@ -23,7 +26,7 @@ References
 """
 
 import functools
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -31,10 +34,15 @@ import numpy as np
 
 from meanfield._struct import struct
 from meanfield.activations import Activation
-from meanfield.init import Distribution, weights
+from meanfield.init import IID, weights
+from meanfield.sweep.config import Ensemble
 from meanfield.typing import Array
 
 PRECISION = jnp.float32
+Drawing = Ensemble | Literal["torch"]
+TORCH = "torch"
+# The variance of weights, times their number of inputs.
+TORCH_VARIANCE = 1 / 3
 
 
 @struct
@@ -74,13 +82,15 @@ def draw(
     width: int,
     depth: int,
     classes: int,
-    ensemble: Distribution,
+    ensemble: Drawing,
 ) -> Weights:
     """Return networks as they are initialised, float32, one a row for each seed and scale.
 
     `inputs` is N_0, `depth` L ≥ 1.
     """
-    kernel = weights(1.0, ensemble)
+    kernel = weights(1.0, "uniform" if ensemble == TORCH else ensemble)
+    # Inputs of the unit that each bias is added to, those of the last layer included.
+    into = np.concatenate([np.full(width, inputs), np.full(depth * width - width + classes, width)])
 
     def one(network: tuple[Array, Scales]) -> Weights:
         seed, scales = network
@@ -89,14 +99,21 @@ def draw(
         def drawn(key: Array, scale: Array, rows: int, columns: int) -> Array:
             return (scale * kernel(key, (rows, columns))).astype(PRECISION)
 
-        biases = (scales.sigma_b * jax.random.normal(keys[0], (depth * width,))).astype(PRECISION)
+        if ensemble == TORCH:
+            last = scales.sigma_w
+            biases = scales.sigma_w * IID["uniform"](keys[0], into.shape) / np.sqrt(into)
+        else:
+            last = 1 / scales.inputs
+            biases = scales.sigma_b * jax.random.normal(keys[0], (depth * width,))
+            biases = jnp.concatenate([biases, jnp.zeros(classes)])
+        biases = biases.astype(PRECISION)
         return Weights(
             drawn(keys[1], scales.sigma_w, inputs, width),
             # One after another: XLA's batches of QR decompositions stand still on few threads.
             jax.lax.map(lambda key: drawn(key, scales.sigma_w, width, width), keys[3:]),
-            drawn(keys[2], 1 / scales.inputs, width, classes),
-            biases.reshape(depth, width),
-            jnp.zeros(classes, PRECISION),
+            drawn(keys[2], last, width, classes),
+            biases[:-classes].reshape(depth, width),
+            biases[-classes:],
         )
 
     return jax.lax.map(one, (seeds, scales))

@@ -19,6 +19,17 @@
     [schedule]                       # beside each network one whose a moves, epoch by epoch
     a = { to = 2, epochs = 80 }
 
+In place of `on` and of σ's among the axes
+
+    initialisation = ["torch", "edge_of_chaos", "shaped"]    # or one of them
+
+names how networks begin (`meanfield.training.starts`), and
+
+    gradients = true
+
+keeps the norms of their first gradients, layer by layer. `checks` are claims that `meanfield
+reproduce` looks at.
+
 A scheduled network is initialised as the one beside it. In epoch i = 1, ..., n = `epochs` of its
 schedule its parameter is a + (to - a)(i - 1)/(n - 1), and after them `to`.
 """
@@ -33,13 +44,14 @@ import numpy as np
 from pydantic import BaseModel, Discriminator, Field, Tag, field_validator, model_validator
 
 from meanfield.errors import MeanFieldError
+from meanfield.shipped import is_training
 from meanfield.sweep.config import (
+    Axis,
     Ensemble,
     GridSpec,
     Number,
     Range,
     Strict,
-    is_training,
     read_table,
     validated,
 )
@@ -50,6 +62,7 @@ from meanfield.training.data import sources
 MAX_COUNT = 100_000
 MAX_SCORES = 10**8
 Protocol = Literal["fixed", "scheduled"]
+Initialisation = Literal["torch", "edge_of_chaos", "shaped"]
 
 
 def _kind(value: Any) -> str:
@@ -64,6 +77,11 @@ Depths = Annotated[
 Ensembles = Annotated[
     Annotated[tuple[Ensemble, ...], Tag("list"), Field(min_length=1)]
     | Annotated[Ensemble, Tag("one")],
+    Discriminator(_kind),
+]
+Initialisations = Annotated[
+    Annotated[tuple[Initialisation, ...], Tag("list"), Field(min_length=1)]
+    | Annotated[Initialisation, Tag("one")],
     Discriminator(_kind),
 ]
 
@@ -85,6 +103,8 @@ class TrainingSpec(GridSpec):
 
     what: ClassVar[str] = "training"
     tables: ClassVar[dict[str, type[BaseModel]]] = {"axes": Range, "schedule": Ramp}
+    axes: dict[str, Axis] = Field(default_factory=dict)
+    initialisation: Initialisations | None = None
     data: str
     depth: Depths
     width: Count
@@ -94,6 +114,8 @@ class TrainingSpec(GridSpec):
     learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     seeds: Count = 1
     schedule: dict[str, Ramp] = Field(default_factory=dict)
+    gradients: Annotated[bool, Field(strict=True)] = False
+    checks: tuple[str, ...] = ()
 
     @field_validator("data")
     @classmethod
@@ -106,6 +128,10 @@ class TrainingSpec(GridSpec):
             raise ValueError(f"depth = {list(self.depths)} must ascend")
         if len(set(self.ensembles)) < len(self.ensembles):
             raise ValueError(f"ensemble = {list(self.ensembles)} must differ from each other")
+        if len(set(self.initialisations)) < len(self.initialisations):
+            raise ValueError(
+                f"initialisation = {list(self.initialisations)} must differ from each other"
+            )
         for name in self.schedule:
             self._check_schedule(name)
         if self.networks > MAX_COUNT:
@@ -114,6 +140,19 @@ class TrainingSpec(GridSpec):
         if scores > MAX_SCORES:
             raise ValueError(f"{scores} epochs of all networks; at most {MAX_SCORES} are possible")
         return self
+
+    def _check_sigma_axes(self) -> None:
+        if self.initialisation is None:
+            super()._check_sigma_axes()
+            return
+        if self.on is not None:
+            raise ValueError("on: leave it out where initialisation is given, which says the same")
+        for name in self.axes:
+            raise ValueError(f"axes.{name}: leave it out where initialisation is given")
+        if len(self.depths) > 1:
+            raise ValueError(
+                f"depth = {list(self.depths)} must be one number where initialisation is given"
+            )
 
     def _check_schedule(self, name: str) -> None:
         if name not in self.parameter_axes:
@@ -145,6 +184,14 @@ class TrainingSpec(GridSpec):
         return self.ensemble if isinstance(self.ensemble, tuple) else (self.ensemble,)
 
     @property
+    def initialisations(self) -> tuple[Initialisation, ...]:
+        """All initialisations by name; none where axes say how networks begin."""
+        if self.initialisation is None:
+            return ()
+        given = self.initialisation
+        return given if isinstance(given, tuple) else (given,)
+
+    @property
     def protocols(self) -> tuple[Protocol, ...]:
         """Whether parameters of activations stay, or move too."""
         return ("fixed", "scheduled") if self.schedule else ("fixed",)
@@ -154,14 +201,19 @@ class TrainingSpec(GridSpec):
         """How many networks are trained."""
         kinds = len(self.activations) * len(self.depths) * len(self.ensembles) * len(self.protocols)
         points = math.prod(len(self.values(axis)) for axis in self.axes)
-        return kinds * points * self.seeds
+        return kinds * points * max(1, len(self.initialisations)) * self.seeds
 
     @property
     def variables(self) -> set[str]:
         """The names of all variables and coordinates of its dataset."""
-        theory = {"q", "sigma_w", "sigma_b"} | (set() if self.on else {"xi_c"})
+        theory = {"q", "sigma_w", "sigma_b"}
+        if self.initialisation is not None:
+            theory |= {"initialisation", "chi"}
+        elif not self.on:
+            theory |= {"xi_c"}
         kinds = {"activation", "depth", "ensemble", "protocol", "seed", "epoch"}
-        return {*self.axes, *theory, *kinds, "loss", "accuracy", "status"}
+        kept = {"gradient", "layer"} if self.gradients else set()
+        return {*self.axes, *theory, *kinds, *kept, "loss", "accuracy", "status"}
 
     @property
     def theory(self) -> SweepSpec:
