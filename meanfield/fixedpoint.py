@@ -275,9 +275,10 @@ def _log_epsilons(
         after = here + move
         inside = (after > low[at]) & (after < high[at])
         middle = np.where(np.isfinite(low[at]), (low[at] + high[at]) / 2, here - EPSILON_STEP)
-        after = np.where(inside, after, middle)
+        # A step of rounding may leave the bracket, and is the last one all the same.
+        settled = (np.abs(move) <= SETTLED * np.maximum(1, np.abs(here))) | (value == 0)
+        after = np.where(settled, here, np.where(inside, after, middle))
         t[at] = after
-        settled = (np.abs(after - here) <= SETTLED * np.maximum(1, np.abs(after))) | (value == 0)
         lost = np.isnan(value)
         found[at[settled & ~lost]] = after[settled & ~lost]
         at = at[~settled & ~lost]

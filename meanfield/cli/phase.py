@@ -8,6 +8,8 @@ from meanfield.activations.base import Activation
 from meanfield.cli.inputs import load_activation, shown_params
 from meanfield.cli.output import check_drawing, check_place, emit
 from meanfield.errors import MeanFieldError, Status
+from meanfield.fixedpoint import steady_state
+from meanfield.layers import Dense
 from meanfield.phase import phase_diagram, with_edge
 
 # A diagram of more points is not held in memory.
@@ -32,7 +34,7 @@ def phase_command(
     """Run the command with the options as they were typed."""
     phi = load_activation(activation, param)
     biases = _axis("--sigma-b", sigma_b)
-    chosen = {} if sigma_w else {"sigma_w": _shown_weights(phi, biases, q0, keep, method)}
+    chosen = {} if sigma_w else {"sigma_w": _shown_weights(phi, biases, q0, keep)}
     sigma_w = sigma_w or chosen["sigma_w"]
     axes = [_axis("--sigma-w", sigma_w), biases]
     size = axes[0].size * axes[1].size
@@ -80,11 +82,11 @@ def phase_command(
     emit(record, as_json, f"{activation}: phases over σw and σb")
 
 
-def _shown_weights(phi: Activation, biases: np.ndarray, q0: float, keep: float, method: str) -> str:
+def _shown_weights(phi: Activation, biases: np.ndarray, q0: float, keep: float) -> str:
     """Return the values of σw from the least one to where variances no longer settle."""
     few = np.unique(np.linspace(biases[0], biases[-1], BIASES))
-    diagram = phase_diagram(phi, LOOK, few, keep=keep, q0=q0, method=method)  # pyright: ignore[reportArgumentType]
-    answered = LOOK[(diagram["status"] == Status.OK).any("sigma_b").values]
+    state = steady_state(Dense(phi, LOOK[:, None], few, keep=keep), q0)
+    answered = LOOK[(np.asarray(state.status) == Status.OK).any(axis=1)]
     high = min(answered.max(initial=LOOK[0]) + FURTHER, LOOK[-1]) if answered.size else LOOK[-1]
     return f"{LOOK[0]:g}:{high:g}:{POINTS}"
 

@@ -4,9 +4,6 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from meanfield.activations.files import is_file
-from meanfield.activations.torch_modules import PREFIX
-
 if TYPE_CHECKING:
     from meanfield.activations import Activation
 
@@ -109,6 +106,9 @@ class Code(NamedTuple):
 
 def code_of(name: str, params: dict[str, float]) -> Code:
     """Return the code of an activation that is named, with its parameters."""
+    from meanfield.activations.files import is_file
+    from meanfield.activations.torch_modules import PREFIX
+
     values = "".join(f", {key}={value!r}" for key, value in params.items())
     if is_file(name) and not name.startswith(PREFIX):
         file, _, function = name.rpartition(":")
