@@ -11,7 +11,7 @@ from meanfield.errors import MeanFieldError, Status
 from meanfield.layers import Covariance
 from meanfield.method import PAYS, in_parallel, uses_table
 from meanfield.observables import observables
-from meanfield.propagation import SPANS
+from meanfield.propagation import SPAN
 from meanfield.sweep.spec import SweepSpec
 
 SIGMA_B = np.array([0.0, 1e-7, 1e-3, 0.05, 0.4, 1.0, 3.0, 1e4])
@@ -169,9 +169,9 @@ def test_rollouts_of_unequal_variances(name, sigma_w, sigma_b, monkeypatch):
     layer = mf.Dense(mf.activation(name), sigma_w, sigma_b)
     q1, q2 = np.array([0.7, 1.0, 3.0]), np.array([1.1, 1.0 + 1e-9, 0.2])
     q12 = np.array([0.9, 0.0, -0.6]) * np.sqrt(q1 * q2)
-    exact = mf.rollout(layer, q1, q2, q12, SPANS[-1] + 6, "quadrature")
+    exact = mf.rollout(layer, q1, q2, q12, SPAN + 6, "quadrature")
     monkeypatch.setattr("meanfield.propagation._rollout", refuse)
-    found = mf.rollout(layer, q1, q2, q12, SPANS[-1] + 6, "table")
+    found = mf.rollout(layer, q1, q2, q12, SPAN + 6, "table")
     for part in ("q1", "q2"):
         same(getattr(found, part), getattr(exact, part), rel=3e-9)
     # Variances are rounded at 1e-16, which shows in ε where it is as small as their differences.
