@@ -161,5 +161,5 @@ def test_a_cure_without_a_name_is_to_be_put_into_a_file(tmp_path):
     (tmp_path / "mine.py").write_text(
         "import jax.numpy as jnp\ndef phi(x):\n    return x * jnp.tanh(x)\n"
     )
-    told = run("recommend", f"{tmp_path}/mine.py:phi", "--depth", 200, "--json")
-    assert json.loads(told.stdout)["next"].endswith("meanfield recommend FILE.py:NAME --depth 200")
+    told = run("recommend", f"{tmp_path}/mine.py:phi", "--depth", 30, "--json")
+    assert json.loads(told.stdout)["next"].endswith("meanfield recommend FILE.py:NAME --depth 30")
