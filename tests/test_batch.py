@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import meanfield as mf
-from meanfield.batch import settle
+from meanfield.batch import _settle, settle
 from meanfield.devices import LENGTHS
 from meanfield.method import in_pieces
 from meanfield.tabulation import tabulate
@@ -125,3 +125,13 @@ def test_networks_settle_where_v_falls(name, q0):
     assert np.asarray(found.sure).mean() > 0.6
     assert (np.asarray(found.slope) < 0).any()
     agree(found, name, sigma_w, sigma_b, q0)
+
+
+def test_one_kernel_serves_tables_with_obtuse_angles_and_without():
+    networks = np.full(LENGTHS[0], 1.5), np.full(LENGTHS[0], 0.2)
+    relu = mf.activation("relu")
+    acute = settle(tabulate(relu, ("moments", "acute")), *networks, 1.0)
+    kernels = _settle._cache_size()
+    obtuse = settle(tabulate(relu, ("moments", "obtuse")), *networks, 1.0)
+    assert _settle._cache_size() == kernels
+    np.testing.assert_allclose(obtuse.epsilon, acute.epsilon, rtol=1e-9)

@@ -12,6 +12,7 @@ from meanfield.layers import Covariance
 from meanfield.method import PAYS, in_parallel, uses_table
 from meanfield.observables import observables
 from meanfield.propagation import SPAN
+from meanfield.rollout_batch import _roll
 from meanfield.sweep.spec import SweepSpec
 
 SIGMA_B = np.array([0.0, 1e-7, 1e-3, 0.05, 0.4, 1.0, 3.0, 1e4])
@@ -129,6 +130,18 @@ def test_rollouts(name, sigma_w, sigma_b):
         # Of an even φ, c = -1 becomes 1, to rounding.
         floor = 1e-13 if name == "gaussian" else 1e-300
         same(getattr(found, part), getattr(exact, part), rel=1e-8, floor=floor)
+
+
+def test_rollouts_of_all_depths_share_a_kernel():
+    layer = mf.Dense(mf.activation("tanh"), 1.6, 0.1)
+    found = mf.rollout(layer, 0.7, 0.7, 0.7 * C, 12, "table")
+    kernels = _roll._cache_size()
+    for depth in (0, 1, 5, 16):
+        other = mf.rollout(layer, 0.7, 0.7, 0.7 * C, depth, "table")
+        assert other.epsilon.shape == (8, depth + 1)
+        least = min(depth, 12) + 1
+        np.testing.assert_array_equal(other.epsilon[:, :least], found.epsilon[:, :least])
+    assert _roll._cache_size() == kernels
 
 
 def test_rollouts_where_the_variance_is_fixed():
