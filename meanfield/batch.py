@@ -12,6 +12,7 @@ operation. What the table or the steps do not settle is not `sure`: `meanfield.f
 there.
 """
 
+import dataclasses
 from collections.abc import Callable
 
 import jax
@@ -72,7 +73,8 @@ def settle(phi: Tabulated, sigma_w: Array, sigma_b: Array, q0: ScalarLike) -> Se
 
     They start at the variance q0, a scalar.
     """
-    return _settle(phi.bare(), sigma_w, sigma_b, q0)
+    acute = dataclasses.replace(phi.table, pairs=phi.table.pairs.acute())
+    return _settle(dataclasses.replace(phi, table=acute).bare(), sigma_w, sigma_b, q0)
 
 
 @jax.jit

@@ -228,6 +228,9 @@ class _Search:
 
     def nearest(self, begin: np.ndarray, start: np.ndarray) -> np.ndarray | None:
         """Return the numbers nearest to `start` with which all limits hold, from `begin` on."""
+        if np.isnan(self._values(begin)).all():
+            # There is no edge, and nothing that says where one is.
+            return None
         found = optimize.minimize(
             lambda x: np.sum((x - start) ** 2),
             begin,

@@ -20,7 +20,7 @@ from meanfield.errors import Status, require
 from meanfield.hermite import series
 from meanfield.layers import Covariance, Dense, Layer, covariance_numbers
 from meanfield.method import PAYS, Method, completed, in_parallel, size_of, uses_table
-from meanfield.rollout_batch import FIXED, is_fixed, roll
+from meanfield.rollout_batch import FIXED, is_fixed, roll, room
 from meanfield.separation import segments
 from meanfield.table import Tabulated
 from meanfield.tabulation import tabulate
@@ -31,7 +31,7 @@ SHORT, LONG = 16, 512
 # Layers of a pair that cost what a network does, if a Hermite series serves them.
 SERVED = 64
 # Layers that pairs of unequal variances pass between two looks at whether these are fixed.
-SPANS = (4, 16, 64)
+SPAN = 64
 # Variances that agree to so many digits have become one.
 DIGITS = 11
 
@@ -174,12 +174,12 @@ def _together(layer: Dense, q: float, start: Covariance, depth: int) -> Covarian
     phi = cast(Tabulated, layer.phi).bare()
     fixed = bool(is_fixed(phi, layer.sigma_w, layer.sigma_b, q))
 
-    def part(epsilon: Array) -> tuple[Array, Array]:
+    def part(epsilon: Array) -> tuple[np.ndarray, np.ndarray]:
         line, pairs = roll(phi, layer.sigma_w, layer.sigma_b, q, epsilon, depth, fixed)
-        return jnp.broadcast_to(line, pairs.shape), pairs
+        return np.broadcast_to(line, pairs.shape), pairs
 
     length = LONG if np.size(start.epsilon) > SHORT else SHORT
-    key = (roll, depth, fixed, length, jax.tree.structure(phi))
+    key = (roll, room(depth), fixed, length, jax.tree.structure(phi))
     variances, path = in_parallel(part, start.epsilon, length, key)
     return Covariance(variances, variances, path)
 
@@ -191,8 +191,9 @@ def _one_by_one(layer: Dense, start: Covariance, depth: int) -> Covariance:
     """
     found, left, done = _unknown(start, depth), np.arange(np.size(start.epsilon)), 0
     while done < depth and left.size:
-        span = next(span for span in SPANS if span >= min(depth - done, SPANS[-1]))
-        path = in_parallel(lambda pair, span=span: _path(layer, pair, span), start, PIECE)
+        span = min(depth - done, SPAN)
+        path = in_parallel(lambda pair, span=span: _stretch(layer, pair, span), start, PIECE)
+        path = jax.tree.map(lambda x, span=span: x[:, : span + 1], path)
         _fill(found, left, path, done)
         start, done = jax.tree.map(lambda x: x[:, -1], path), done + span
         if done >= depth:
@@ -236,3 +237,15 @@ def _path(layer: Layer, start: Covariance, depth: int) -> Covariance:
 
     _, path = jax.lax.scan(step, start, length=depth)
     return jax.tree.map(lambda first, rest: jnp.concatenate([first[None], rest]), start, path)
+
+
+@elementwise()
+def _stretch(layer: Layer, start: Covariance, layers: ScalarLike) -> Covariance:
+    """Return the path of a pair through at most `SPAN` layers: one kernel serves all depths."""
+    path = jax.tree.map(lambda x: jnp.zeros(SPAN + 1).at[0].set(x), start)
+
+    def step(passed: Array, path: Covariance) -> Covariance:
+        next_ = layer.propagate(jax.tree.map(lambda x: x[passed], path))
+        return jax.tree.map(lambda whole, x: whole.at[passed + 1].set(x), path, next_)
+
+    return jax.lax.fori_loop(0, jnp.asarray(layers, dtype=int), step, path)

@@ -12,7 +12,6 @@ from ε: a layer costs a root and a short sum for each pair. Where q is fixed, r
 """
 
 import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +23,8 @@ from meanfield.typing import Array, ScalarLike
 
 # A variance that moves by less than this is fixed.
 FIXED = 1e-13
+# No kernel has room for fewer layers.
+LEAST_ROOM = 16
 # What m may be.
 POWERS = (-1, 1, 2)
 
@@ -60,16 +61,20 @@ def _change_of_variable(power: int) -> np.ndarray:
     return np.stack(matrices)
 
 
-@functools.partial(jax.jit, static_argnames=("depth", "fixed"))
+def room(depth: int) -> int:
+    """Return how many layers the kernel for a depth has room for: it serves all up to those."""
+    return max(LEAST_ROOM, 1 << (depth - 1).bit_length())
+
+
 def roll(
     phi: Tabulated,
     sigma_w: ScalarLike,
     sigma_b: ScalarLike,
-    q: Array,
+    q: ScalarLike,
     epsilon: Array,
     depth: int,
     fixed: bool = False,
-) -> tuple[Array, Array]:
+) -> tuple[np.ndarray, np.ndarray]:
     """Return variances, of shape (depth + 1,), and 1 - c of pairs, of shape (n, depth + 1).
 
     Parameters
@@ -84,6 +89,23 @@ def roll(
 
     Both are NaN from where the table does not know them on.
     """
+    found = _roll(phi, sigma_w, sigma_b, q, epsilon, depth, room(depth), fixed)
+    variances, path = map(np.asarray, found)
+    return variances[: depth + 1], path[:, : depth + 1]
+
+
+@functools.partial(jax.jit, static_argnames=("most", "fixed"))
+def _roll(
+    phi: Tabulated,
+    sigma_w: ScalarLike,
+    sigma_b: ScalarLike,
+    q: ScalarLike,
+    epsilon: Array,
+    depth: ScalarLike,
+    most: int,
+    fixed: bool,
+) -> tuple[Array, Array]:
+    """Return what `roll` does, with room for `most` layers."""
     unit = jnp.square(phi.width)
     cells = jnp.asarray(phi.table.pairs.angles).size - 1
     pairs = phi.table.pairs
@@ -119,24 +141,25 @@ def roll(
         apart = jnp.where(mirrored, 2.0 - 2 * biases / after - apart, apart)
         return jnp.clip(apart, 0.0, 2.0)
 
-    def still(epsilon: Array, _: None) -> tuple[Array, Array]:
-        epsilon = passed(after, coefficients, epsilon)
-        return epsilon, epsilon
-
-    def moving(state: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], Any]:
-        after, coefficients = ratio(state[0])
-        state = after, passed(after, coefficients, state[1])
-        return state, state
-
-    start = jnp.asarray(q) / unit, jnp.asarray(epsilon)
+    q, epsilon = jnp.asarray(q) / unit, jnp.asarray(epsilon)
+    line = jnp.full(most + 1, q)
+    path = jnp.zeros((most + 1, epsilon.size)).at[0].set(epsilon)
     if fixed:
-        after, coefficients = ratio(start[0])
-        _, path = jax.lax.scan(still, start[1], length=depth)
-        variances = jnp.full(depth, start[0])
-    else:
-        _, (variances, path) = jax.lax.scan(moving, start, length=depth)
-    variances = jnp.append(start[0], variances) * unit
-    return variances, jnp.concatenate([start[1][None], path]).T
+        after, coefficients = ratio(q)
+
+        def still(layer: Array, path: Array) -> Array:
+            return path.at[layer + 1].set(passed(after, coefficients, path[layer]))
+
+        return line * unit, jax.lax.fori_loop(0, depth, still, path).T
+
+    def moving(layer: Array, state: tuple[Array, Array]) -> tuple[Array, Array]:
+        line, path = state
+        after, coefficients = ratio(line[layer])
+        apart = passed(after, coefficients, path[layer])
+        return line.at[layer + 1].set(after), path.at[layer + 1].set(apart)
+
+    line, path = jax.lax.fori_loop(0, depth, moving, (line, path))
+    return line * unit, path.T
 
 
 @jax.jit

@@ -121,39 +121,40 @@ class SpectralLimit:
 
     def density(self, x: ScalarLike) -> Array:
         """Return the density of the continuous part at λ = x; 0 for x <= 0."""
-        x = jnp.asarray(x, dtype=float)
-        safe = jnp.where(x <= 0, 1.0, x)
-        return jnp.where(x <= 0, 0.0, self._read(jnp.log(safe))[0] / safe)
+        return _read(self, x, 1.0)[0]
 
     def singular_density(self, s: ScalarLike) -> Array:
         """Return the density of the continuous part of singular values at s; 0 for s <= 0."""
-        s = jnp.asarray(s, dtype=float)
-        safe = jnp.where(s <= 0, 1.0, s)
-        return jnp.where(s <= 0, 0.0, 2 * self._read(2 * jnp.log(safe))[0] / safe)
+        return _read(self, s, 2.0)[0]
 
     def cdf(self, x: ScalarLike) -> Array:
         """Return P(λ <= x), the atom included."""
-        x = jnp.asarray(x, dtype=float)
-        safe = jnp.where(x <= 0, 1.0, x)
-        return jnp.where(x <= 0, 0.0, 1.0 - self._read(jnp.log(safe))[1])
+        return _read(self, x, 1.0)[1]
 
-    def _read(self, log_x: Array) -> tuple[Array, Array]:
-        """Return λρ(λ) and P(> λ) everywhere."""
 
-        def widened(field: Array) -> Array:
-            return field.reshape(field.shape + (1,) * log_x.ndim)
+@jax.jit
+def _read(limit: SpectralLimit, x: ScalarLike, power: ScalarLike) -> tuple[Array, Array]:
+    """Return the density of x and P(λ <= x^power) where λ is x^power; both are 0 for x <= 0."""
+    x = jnp.asarray(x, dtype=float)
+    safe = jnp.where(x <= 0, 1.0, x)
+    log_x = power * jnp.log(safe)
 
-        low, high = widened(self.log_lambda_min), widened(self.log_edge)
-        inside = (log_x > low) & (log_x < high)
-        middle = jnp.where(jnp.isinf(low), high - 1.0, (low + high) / 2)
-        density, above = self.law(widened(self.variance), jnp.where(inside, log_x, middle))
-        atom = jnp.where(log_x < widened(self.log_atom), widened(self.atom_mass), 0.0)
-        outside = jnp.where(log_x <= low, 1.0, atom)
-        unknown = jnp.isnan(widened(self.variance)) | jnp.isnan(log_x)
-        return (
-            jnp.where(unknown, jnp.nan, jnp.where(inside, density, 0.0)),
-            jnp.where(unknown, jnp.nan, jnp.where(inside, above, outside)),
-        )
+    def widened(field: Array) -> Array:
+        return field.reshape(field.shape + (1,) * log_x.ndim)
+
+    low, high = widened(limit.log_lambda_min), widened(limit.log_edge)
+    inside = (log_x > low) & (log_x < high)
+    middle = jnp.where(jnp.isinf(low), high - 1.0, (low + high) / 2)
+    density, above = limit.law(widened(limit.variance), jnp.where(inside, log_x, middle))
+    atom = jnp.where(log_x < widened(limit.log_atom), widened(limit.atom_mass), 0.0)
+    outside = jnp.where(log_x <= low, 1.0, atom)
+    unknown = jnp.isnan(widened(limit.variance)) | jnp.isnan(log_x)
+    density = jnp.where(unknown, jnp.nan, jnp.where(inside, density, 0.0))
+    above = jnp.where(unknown, jnp.nan, jnp.where(inside, above, outside))
+    return (
+        jnp.where(x <= 0, 0.0, power * density / safe),
+        jnp.where(x <= 0, 0.0, 1.0 - above),
+    )
 
 
 def _bisect(height: Callable[[Array], Array], low: Array, high: Array) -> Array:

@@ -52,6 +52,10 @@ class Pairs(Whole):
     """m."""
     angles: Numbers
 
+    def acute(self) -> "Pairs":
+        """Return those of correlations from 0 to 1: the same kernels serve all tables."""
+        return Pairs(self.g[:, : ACUTE.size - 1], self.rate, self.power, ACUTE)
+
     @property
     def jumps(self) -> Array:
         """Whether φ jumps: E φ'² is then infinite, and not in G."""

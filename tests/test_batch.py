@@ -1,20 +1,22 @@
 """Many networks at once, read off a table, against one at a time by quadrature."""
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import meanfield as mf
-from meanfield.batch import settle
+from meanfield.batch import _settle, settle
+from meanfield.devices import LENGTHS
+from meanfield.method import in_pieces
 from meanfield.tabulation import tabulate
 
 OK = mf.Status.OK
 
 
 def settled(name, sigma_w, sigma_b, q0=1.0, **params):
-    table = tabulate(mf.activation(name, **params))
+    """Return where networks settle, by the kernel that serves grids of any size."""
+    table = tabulate(mf.activation(name, **params), ("moments", "acute"))
     sigma_w, sigma_b = np.broadcast_arrays(np.asarray(sigma_w, float), np.asarray(sigma_b, float))
-    return settle(table, jnp.asarray(sigma_w), jnp.asarray(sigma_b), jnp.asarray(float(q0)))
+    return in_pieces(lambda part: settle(table, *part, q0), (sigma_w, sigma_b), LENGTHS[0])
 
 
 def agree(found, name, sigma_w, sigma_b, q0=1.0, epsilon=1e-9):
@@ -121,9 +123,7 @@ def test_what_is_not_sure():
 @pytest.mark.parametrize("name", ["sexp", "ssin", "sin"])
 def test_networks_settle_where_v_falls_further_on(name):
     """V of these falls at large variances, which an ordered network never meets."""
-    phi = mf.tabulate(mf.activation(name), ("moments", "acute"))
-    sigma_w, sigma_b = np.linspace(0.6, 0.9, 9), np.full(9, 0.3)
-    assert np.asarray(settle(phi, sigma_w, sigma_b, 1.0).sure).all()
+    assert settled(name, np.linspace(0.6, 0.9, 9), 0.3).sure.all()
 
 
 @pytest.mark.parametrize("q0", [1e-6, 1.0, 7.0])
@@ -136,3 +136,13 @@ def test_networks_settle_where_v_falls(name, q0):
     assert np.asarray(found.sure).mean() > 0.6
     assert (np.asarray(found.slope) < 0).any()
     agree(found, name, sigma_w, sigma_b, q0)
+
+
+def test_one_kernel_serves_tables_with_obtuse_angles_and_without():
+    networks = np.full(LENGTHS[0], 1.5), np.full(LENGTHS[0], 0.2)
+    relu = mf.activation("relu")
+    acute = settle(tabulate(relu, ("moments", "acute")), *networks, 1.0)
+    kernels = _settle._cache_size()
+    obtuse = settle(tabulate(relu, ("moments", "obtuse")), *networks, 1.0)
+    assert _settle._cache_size() == kernels
+    np.testing.assert_allclose(obtuse.epsilon, acute.epsilon, rtol=1e-9)

@@ -159,8 +159,8 @@ def tiny(name):
     changes = {
         "axes": {**spec.model_dump()["axes"], **axes},
         "data": "digits",
-        "width": 6,
-        "depth": spec.depths[0] if isinstance(spec.depth, int) else (2, 3),
+        "width": 8,
+        "depth": spec.depth if isinstance(spec.depth, int) else (1, 2),
         "epochs": 2,
         "seeds": 1,
         "schedule": {k: {"to": ramp.to, "epochs": 2} for k, ramp in spec.schedule.items()},

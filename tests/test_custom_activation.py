@@ -156,6 +156,7 @@ OF_ANY_LIBRARY = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OF_ANY_LIBRARY)
 def test_kinks_are_found_without_slopes(name):
     ours, theirs = (
@@ -182,6 +183,7 @@ def test_a_curvature_that_is_not_square_integrable_has_no_moment(power):
     assert not np.isfinite(phi.curvature_moment(1.0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gap", [1e-4, 1e-6, 1e-8, 1e-10])
 def test_kinks_next_to_each_other_bend(gap):
     def close(library):
@@ -239,6 +241,7 @@ def test_to_try_a_library_warns_nobody():
     assert not told
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("function", "name"),
     [

@@ -130,9 +130,12 @@ def test_equinox():
     eqx = pytest.importorskip("equinox")
     from meanfield.integrations.equinox import init
 
+    # What they begin with is replaced.
+    first = jax.random.key(0)
+    model = [eqx.nn.Linear(WIDTH, WIDTH, key=first, dtype=float) for _ in range(DEPTH)]
+
     def network(seed):
         key = jax.random.key(seed)
-        model = [eqx.nn.Linear(WIDTH, WIDTH, key=key, dtype=float) for _ in range(DEPTH)]
         settings = {"activation": "tanh", "sigma_b": SIGMA_B, "distribution": "orthogonal"}
         return [jax.vmap(layer) for layer in init(model, key, **settings)]
 

@@ -11,7 +11,8 @@ from meanfield.errors import MeanFieldError, Status
 from meanfield.layers import Covariance
 from meanfield.method import PAYS, in_parallel, uses_table
 from meanfield.observables import observables
-from meanfield.propagation import SPANS
+from meanfield.propagation import SPAN
+from meanfield.rollout_batch import _roll
 from meanfield.sweep.spec import SweepSpec
 
 SIGMA_B = np.array([0.0, 1e-7, 1e-3, 0.05, 0.4, 1.0, 3.0, 1e4])
@@ -131,6 +132,18 @@ def test_rollouts(name, sigma_w, sigma_b):
         same(getattr(found, part), getattr(exact, part), rel=1e-8, floor=floor)
 
 
+def test_rollouts_of_all_depths_share_a_kernel():
+    layer = mf.Dense(mf.activation("tanh"), 1.6, 0.1)
+    found = mf.rollout(layer, 0.7, 0.7, 0.7 * C, 12, "table")
+    kernels = _roll._cache_size()
+    for depth in (0, 1, 5, 16):
+        other = mf.rollout(layer, 0.7, 0.7, 0.7 * C, depth, "table")
+        assert other.epsilon.shape == (8, depth + 1)
+        least = min(depth, 12) + 1
+        np.testing.assert_array_equal(other.epsilon[:, :least], found.epsilon[:, :least])
+    assert _roll._cache_size() == kernels
+
+
 def test_rollouts_where_the_variance_is_fixed():
     layer = mf.Dense(mf.activation("shtanh", a=2.0, k=1.1), 1.5, 0.3)
     q = mf.steady_state(layer).q
@@ -169,9 +182,9 @@ def test_rollouts_of_unequal_variances(name, sigma_w, sigma_b, monkeypatch):
     layer = mf.Dense(mf.activation(name), sigma_w, sigma_b)
     q1, q2 = np.array([0.7, 1.0, 3.0]), np.array([1.1, 1.0 + 1e-9, 0.2])
     q12 = np.array([0.9, 0.0, -0.6]) * np.sqrt(q1 * q2)
-    exact = mf.rollout(layer, q1, q2, q12, SPANS[-1] + 6, "quadrature")
+    exact = mf.rollout(layer, q1, q2, q12, SPAN + 6, "quadrature")
     monkeypatch.setattr("meanfield.propagation._rollout", refuse)
-    found = mf.rollout(layer, q1, q2, q12, SPANS[-1] + 6, "table")
+    found = mf.rollout(layer, q1, q2, q12, SPAN + 6, "table")
     for part in ("q1", "q2"):
         same(getattr(found, part), getattr(exact, part), rel=3e-9)
     # Variances are rounded at 1e-16, which shows in ε where it is as small as their differences.

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import meanfield as mf
-from meanfield import design
+from meanfield import design, parameter_search
 from meanfield.activations import variance_gain
 from meanfield.errors import MeanFieldError
 
@@ -68,6 +68,20 @@ def test_what_cannot_be_had_is_not_found():
     assert found.status == mf.Status.NO_SOLUTION
     assert found.parameters == {"negative_slope": pytest.approx(0.1)}
     assert math.isnan(found.values["slope"])
+
+
+def test_where_there_is_no_edge_nothing_is_searched_for(monkeypatch):
+    """One look from each start: without an edge no derivative leads anywhere."""
+    looks = []
+    edge = parameter_search.edge_of_chaos
+
+    def counted(*args):
+        looks.append(args)
+        return edge(*args)
+
+    monkeypatch.setattr(parameter_search, "edge_of_chaos", counted)
+    design(mf.activation("leaky_relu", negative_slope=0.1), 0.3, at_most={"slope": 1.0})
+    assert len(looks) <= len(parameter_search.STARTS) + 2
 
 
 def test_mistakes():

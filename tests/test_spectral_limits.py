@@ -10,6 +10,7 @@ import pytest
 
 import meanfield as mf
 from meanfield.series import moments_of_product
+from meanfield.spectral_limits import _read
 
 VARIANCES = [1e-6, 0.01, 0.25, 0.9, 1.0, 4.0, 100.0, 1e3]
 
@@ -322,3 +323,12 @@ def test_a_variance_is_positive(limit_of, variance):
 def test_an_ensemble_is_one_of_two():
     with pytest.raises(mf.MeanFieldError, match="ensemble = 'unitary'"):
         mf.universality_class(mf.activation("tanh"), "unitary")
+
+
+def test_one_kernel_reads_densities_and_probabilities():
+    limit, x = mf.smooth_limit(0.6), np.array([0.2, 0.9, 1.7, 2.0, 2.1])
+    limit.density(x)
+    kernels = _read._cache_size()
+    np.testing.assert_allclose(limit.singular_density(x), 2 * x * limit.density(x**2), rtol=1e-10)
+    assert (np.diff(limit.cdf(x)) > 0).all()
+    assert _read._cache_size() == kernels
