@@ -1,5 +1,6 @@
 """Many networks at once, read off a table, against one at a time by quadrature."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 

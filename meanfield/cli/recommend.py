@@ -104,7 +104,7 @@ def _next(
     more = f" --distribution {one.layer.ensemble}"
     if one is not found.best:
         cured = one.layer.phi
-        if activations.get(cured.name) is type(cured):
+        if cured.name in activations and activations[cured.name] is type(cured):
             name = cured.name
             params = {key: float(getattr(cured, key)) for key in type(cured).parameters()}
         else:

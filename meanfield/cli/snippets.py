@@ -129,7 +129,7 @@ def changed_code(phi: "Activation", own: Code) -> Code:
 
     if isinstance(phi, Affine):
         numbers = {key: float(getattr(phi, key)) for key in ("rate", "centre", "gain", "offset")}
-        line = "from meanfield.activations import Affine\n"
+        line = "from meanfield.activations.combinators import Affine\n"
         values = ", ".join(f"{key}={value!r}" for key, value in numbers.items())
         return Code(
             f"Affine({own.phi}, {values})", own.imports + line, _function(**numbers), CALLED
@@ -142,7 +142,7 @@ def changed_code(phi: "Activation", own: Code) -> Code:
             imports += "import meanfield as mf\n"
         return Code(expression, imports, "", f"{expression}, a function of JAX arrays,")
     name = phi.name
-    if activations.get(name) is not type(phi):
+    if name not in activations or activations[name] is not type(phi):
         raise TypeError(f"{phi!r} has no code")
     found = code_of(name, {key: float(getattr(phi, key)) for key in type(phi).parameters()})
     return found._replace(between=found.phi.removeprefix("mf."))
