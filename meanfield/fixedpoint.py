@@ -163,7 +163,7 @@ def runs_away(growth: np.ndarray, tilt: np.ndarray) -> np.ndarray:
     known = np.isfinite(growth)
     slope = np.expm1(growth + np.log1p(tilt))
     away = (growth > ROUNDING) & (slope >= -ROUNDING)
-    return known.any(axis=-1) & (away | ~known).all(axis=-1)
+    return np.asarray(known.any(axis=-1) & (away | ~known).all(axis=-1))
 
 
 @elementwise(host=_settled, q0=POSITIVE)

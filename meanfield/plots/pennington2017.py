@@ -46,7 +46,7 @@ def densities(dataset: xr.Dataset) -> Figure:
         ax.set(xlim=REACH, ylim=SHOWN, yscale="log")
         ax.set(xlabel=r"$\log\,s$", ylabel=r"$\rho(\log\,s)$")
     # Room for the axis of the masses.
-    fig.get_layout_engine().set(wspace=0.06)  # pyright: ignore[reportOptionalMemberAccess]
+    fig.get_layout_engine().set(wspace=0.06)  # pyright: ignore
     marks = {
         "theory": {"linestyle": "-"},
         "random networks": {"linestyle": "", "marker": "o", "markersize": 3, "alpha": 0.7},

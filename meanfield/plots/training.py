@@ -183,7 +183,7 @@ def decreasing(dataset: xr.Dataset) -> Figure:
         ax.yaxis.set_minor_formatter(NullFormatter())
     panels[0].set_ylabel(ERROR)
     # Room between the last epoch of a panel and the first one of the next.
-    fig.get_layout_engine().set(wspace=0.05)  # pyright: ignore[reportOptionalMemberAccess]
+    fig.get_layout_engine().set(wspace=0.05)  # pyright: ignore
     handles, labels = panels[0].get_legend_handles_labels()
     fig.legend(handles, labels, loc="outside upper center", ncols=len(labels))
     return fig
