@@ -138,8 +138,9 @@ def test_the_command(tmp_path):
     assert xr.open_zarr(store, consolidated=False)["q"].shape == (3, 2)
 
 
-@pytest.mark.parametrize(("name", "sigma_w"), [("tanh", "0.5:3:81"), ("linear", "0.5:1.0625:81")])
+@pytest.mark.parametrize(("name", "sigma_w"), [("tanh", "0.5:3:81"), ("linear", "0.5:1.125:81")])
 def test_the_axis_of_weights_ends_where_variances_no_longer_settle(name, sigma_w):
+    # A linear network with σw = 1 and σb = 0 keeps every variance.
     record = json.loads(run(name, "--sigma-b", "0:1:2", "--json").output)
     assert record["sigma_w"] == sigma_w
     assert record["points"] == 162
