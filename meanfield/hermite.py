@@ -24,7 +24,7 @@ References
 """
 
 import functools
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -78,9 +78,20 @@ class Series(NamedTuple):
     ended: bool
     jumps: bool
 
-    def serves(self, epsilon: Any) -> Any:
+    def serves(self, epsilon: np.ndarray) -> np.ndarray:
         """Return whether the series is right at correlations 1 - ε."""
-        return self.ended | (np.abs(1 - epsilon) ** self.slopes.size <= NOTHING)
+        return np.full(np.shape(epsilon), True) if self.ended else _is_far(epsilon)
+
+
+def _is_far(epsilon: np.ndarray) -> np.ndarray:
+    """Return whether c^k is nothing for all terms that are left out."""
+    return np.abs(1 - np.asarray(epsilon)) ** TERMS <= NOTHING
+
+
+def may_serve(phi: Sampled, epsilon: np.ndarray) -> np.ndarray:
+    """Return at which correlations 1 - ε a series may be right: where φ has a kink none ends."""
+    smooth = not (phi.diverges(2) or (phi.rough.bend != 0).any())
+    return np.full(np.shape(epsilon), True) if smooth else _is_far(epsilon)
 
 
 def series(phi: Sampled, q: float) -> Series | None:
@@ -100,38 +111,59 @@ def _series(phi: Sampled, q: float) -> Series | None:
     rule = _resolved(phi, np.sqrt(q), float(phi.second_moment(at)[0]), squared)
     if rule is None:
         return None
-    z, weights, weighted, value, slope = rule
-    k = np.arange(1, TERMS + 3)
-    mean = weights @ value
-    value = value - mean
-    if jumps:
-        later = (weighted @ value)[1:]
-        b = later * np.sqrt(k / q)
-    else:
-        b = (weighted @ slope)[:-1]
-        later = b * np.sqrt(q / k)
-    a, slope = np.append(mean, later), slope - b[0]
-    # Of what is linear nothing is left to cancel.
-    value = value - a[1] * z
+    a, b = _coefficients(rule, q, jumps)
     da, db = _rates(a, q), _rates(b, q)
-    turn = weights * (z * z - 1) / (2 * q)
+    rests, size = _rests(rule, q, a, b, da, db), None
+    if not jumps:
+        size = _end(b, rests[1], q * float(phi.curvature_moment(at)[0]), ROUNDED * squared)
+    ended = size is not None
+    if ended:
+        rests = 0.0, 0.0, 0.0, 0.0
+    kept = TERMS if size is None else size
+    parts = a[: kept + 1], b[:kept], da[: kept + 1], db[:kept]
+    return Series(q, *parts, *rests, ended, jumps)
+
+
+def _coefficients(rule: "_Rule", q: float, jumps: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Return a_k up to k = TERMS + 2, and b_k up to TERMS + 1."""
+    k = np.arange(1, TERMS + 3)
+    mean = rule.weights @ rule.value
+    if jumps:
+        later = (rule.polynomials @ (rule.weights * (rule.value - mean)))[1:]
+        return np.append(mean, later), later * np.sqrt(k / q)
+    b = (rule.polynomials @ (rule.weights * rule.slope))[:-1]
+    return np.append(mean, b * np.sqrt(q / k)), b
+
+
+def _rests(
+    rule: "_Rule", q: float, a: np.ndarray, b: np.ndarray, da: np.ndarray, db: np.ndarray
+) -> tuple[float, float, float, float]:
+    """Return what `TERMS` terms leave out of Σ a_k²/q and of Σ b_k², and its derivatives by q.
+
+    What is linear is taken off φ before, so that nothing cancels where there is little else.
+    """
+    weights, turn = rule.weights, rule.weights * (rule.z**2 - 1) / (2 * q)
+    value, slope = rule.value - a[0] - a[1] * rule.z, rule.slope - b[0]
     rest = max(0.0, weights @ value**2 - (a[2 : TERMS + 1] ** 2).sum()) / q
     rest_rate = (turn @ value**2 - 2 * (a[2 : TERMS + 1] * da[2:]).sum() - rest) / q
     slope_rest = max(0.0, weights @ slope**2 - (b[1:TERMS] ** 2).sum())
     slope_rest_rate = turn @ slope**2 - 2 * (b[1:TERMS] * db[1:]).sum()
-    k, squares = k[: TERMS - 1], b[1:TERMS] ** 2
-    noise = ROUNDED * squared
-    ended, size = not jumps and slope_rest <= ENDED * squares.sum() + noise, TERMS
-    if ended:
-        bent = q * float(phi.curvature_moment(at)[0])
-        ended = bool(abs(k @ squares - bent) <= BENT * bent + np.sqrt(noise * bent) + noise)
-    if ended:
-        tails = np.cumsum((k**2 * squares)[::-1])[::-1]
-        size = 1 + int((tails > SMALL * tails[0]).sum()) if squares.sum() > noise else 1
-        rest = rest_rate = slope_rest = slope_rest_rate = 0.0
-    values, slopes, by_value, by_slope = a[: size + 1], b[:size], da[: size + 1], db[:size]
-    rests = rest, slope_rest, rest_rate, slope_rest_rate
-    return Series(q, values, slopes, by_value, by_slope, *rests, ended, jumps)
+    return rest, slope_rest, rest_rate, slope_rest_rate
+
+
+def _end(b: np.ndarray, rest: float, bent: float, noise: float) -> int | None:
+    """Return how many terms of φ' are more than rounding, None if the series has not ended.
+
+    `rest` is what is left out of Σ b_k², `bent` is q E φ''² = Σ k b_k², `noise` the rounding of φ'.
+    """
+    k, squares = np.arange(1, TERMS), b[1:TERMS] ** 2
+    within = BENT * bent + np.sqrt(noise * bent) + noise
+    if not (rest <= ENDED * squares.sum() + noise and abs(k @ squares - bent) <= within):
+        return None
+    if squares.sum() <= noise:
+        return 1
+    tails = np.cumsum((k**2 * squares)[::-1])[::-1]
+    return 1 + int((tails > SMALL * tails[0]).sum())
 
 
 def _rates(terms: np.ndarray, q: float) -> np.ndarray:
@@ -140,22 +172,32 @@ def _rates(terms: np.ndarray, q: float) -> np.ndarray:
     return (k * terms[:-2] + np.sqrt((k + 1) * (k + 2)) * terms[2:]) / (2 * q)
 
 
-def _resolved(
-    phi: Sampled, sigma: float, second: float, squared: float
-) -> tuple[np.ndarray, ...] | None:
-    """Return nodes z, weights of E, h_k times these, and φ and φ' there.
+class _Rule(NamedTuple):
+    """Nodes z, weights of E, h_k at the nodes, and φ and φ' at √q z."""
 
-    The rule's pieces are cut where φ is rough, or small panels end. None if it misses E φ² or
-    E φ'².
+    z: np.ndarray
+    weights: np.ndarray
+    polynomials: np.ndarray
+    value: np.ndarray
+    slope: np.ndarray
+
+
+def _resolved(phi: Sampled, sigma: float, second: float, squared: float) -> _Rule | None:
+    """Return a rule whose pieces are cut where φ is rough or small panels end.
+
+    None if it misses E φ² or E φ'².
     """
 
-    def tried(ends: np.ndarray, tolerance: float) -> Any:
+    def tried(ends: np.ndarray, tolerance: float) -> _Rule | None:
         z, weights = _nodes(ends.tobytes())
         value, slope = phi.values(sigma * z)
         missed = abs(weights @ value**2 - second) / (second or 1.0)
         if np.isfinite(squared):
             missed = max(missed, abs(weights @ slope**2 - squared) / (squared or 1.0))
-        return (z, weights, value, slope) if missed <= tolerance else None
+        if not missed <= tolerance:
+            return None
+        polynomials = _plain() if ends is GRID else _polynomials(z)
+        return _Rule(z, weights, polynomials, value, slope)
 
     if not np.isfinite(second):
         return None
@@ -166,16 +208,10 @@ def _resolved(
     found = None
     if not rough.any() and sizes[seen].min(initial=np.inf) > piece / FINER:
         found = tried(GRID, WHOLE)
-    if found is not None:
-        z, weights, *values = found
-        return z, weights, _plain(), *values
-    ends = np.union1d(GRID, edges[rough | (seen & (sizes < piece))])
-    if NODES * ends.size <= MOST:
-        found = tried(ends, CUT)
     if found is None:
-        return None
-    z, weights, *values = found
-    return z, weights, _polynomials(z) * weights, *values
+        ends = np.union1d(GRID, edges[rough | (seen & (sizes < piece))])
+        found = tried(ends, CUT) if NODES * ends.size <= MOST else None
+    return found
 
 
 @functools.lru_cache(maxsize=4)
@@ -199,8 +235,7 @@ def _polynomials(z: np.ndarray) -> np.ndarray:
 
 @functools.cache
 def _plain() -> np.ndarray:
-    z, weights = _nodes(GRID.tobytes())
-    return _polynomials(z) * weights
+    return _polynomials(_nodes(GRID.tobytes())[0])
 
 
 # Pairs

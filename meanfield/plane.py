@@ -135,17 +135,20 @@ def _rows(
 
     def solve(new: np.ndarray) -> list[Any]:
         found: list[Any] = [None] * len(new)
-        moments = phi.second_moment(new[:, 0]), phi.slope_moment(new[:, 0], 2)
-        between = (new[:, 1] > 0) & (new[:, 1] < 2)
-        for q in np.unique(new[between & (new[:, 0] > 0), 0]):
-            series = hermite.series(phi, float(q))
+        q, epsilon = new.T
+        hopeful = (q > 0) & (epsilon > 0) & (epsilon < 2) & hermite.may_serve(phi, epsilon)
+        for variance in np.unique(q[hopeful]):
+            series = hermite.series(phi, float(variance))
             if series is not None:
-                served = np.flatnonzero(between & (new[:, 0] == q) & series.serves(new[:, 1]))
-                for place, row in zip(served, by_series(series, new[served, 1]), strict=True):
+                served = np.flatnonzero(hopeful & (q == variance) & series.serves(epsilon))
+                for place, row in zip(served, by_series(series, epsilon[served]), strict=True):
                     found[place] = row
-        for place, row in enumerate(zip(*new.T, *moments, strict=True)):
-            if found[place] is None:
-                found[place] = by_rule(phi, *row)
+        left = [place for place, row in enumerate(found) if row is None]
+        if not left:
+            return found
+        moments = phi.second_moment(q[left]), phi.slope_moment(q[left], 2)
+        for place, *row in zip(left, q[left], epsilon[left], *moments, strict=True):
+            found[place] = by_rule(phi, *row)
         return found
 
     return solve

@@ -339,8 +339,8 @@ def _freed(
             return False
         return _excess(at(value), point, depth) <= 0
 
-    steps = sorted(range(-STEPS, STEPS + 1), key=lambda k: (abs(k), -k))
-    values = [start * STEP**k for k in steps] if start else [k / STEPS for k in range(STEPS)]
+    powers = sorted(range(-STEPS, STEPS + 1), key=lambda k: (abs(k), -k))
+    values = [start * STEP**k for k in powers] if start else [k / STEPS for k in range(STEPS)]
     values = [value for value in values if np.isfinite(value) and check(value)]
     for isometric in (True, False):
         for value in values:

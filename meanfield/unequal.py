@@ -108,12 +108,13 @@ class _Pair:
 
     def series(self) -> "tuple[Series, Series] | None":
         """Return the Hermite series of φ at both variances, if one serves the correlation."""
-        if not self.legal or self.rest == 0:
+        epsilon = np.array(self.epsilon)
+        if not self.legal or self.rest == 0 or not hermite.may_serve(self.phi, epsilon):
             return None
         one, other = (series(self.phi, float(q)) for q in (self.q1, self.q2))
         if one is None or other is None:
             return None
-        return (one, other) if one.serves(self.epsilon) or other.serves(self.epsilon) else None
+        return (one, other) if one.serves(epsilon) | other.serves(epsilon) else None
 
     def rule(self, turns: bool) -> "_Rule | None":
         """Return the rule, None if it does not find what is known from either Gaussian."""

@@ -9,6 +9,8 @@ if TYPE_CHECKING:
 
 # The layers of the code where --depth does not say.
 DEPTH = 3
+# How the function of a changed activation is called in comments.
+CALLED = "changed(x, phi)"
 SNIPPETS = {
     "torch": """
 import torch
@@ -146,9 +148,6 @@ def changed_code(phi: "Activation", own: Code) -> Code:
         raise TypeError(f"{phi!r} has no code")
     found = code_of(name, {key: float(getattr(phi, key)) for key in type(phi).parameters()})
     return found._replace(between=found.phi.removeprefix("mf."))
-
-
-CALLED = "changed(x, phi)"
 
 
 def _function(rate: float, centre: float, gain: float, offset: float) -> str:
