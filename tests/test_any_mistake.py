@@ -76,6 +76,7 @@ WRONG = {
     ("figure", "name"): ["", "tanh", "murray"],
     ("reproduce", "name"): CONFIGS,
     "to": ["", "excel"],
+    ("init", "out"): ["", ".", "good.toml", "text.zarr/x", "no/x.py"],
     ("sweep", "out"): ["text.zarr", "text.zarr/x"],
     ("figure", "out"): ["text.zarr", "text.zarr/x"],
     ("reproduce", "out"): ["text.zarr", "text.zarr/x"],

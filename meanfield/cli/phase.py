@@ -34,8 +34,10 @@ def phase_command(
     """Run the command with the options as they were typed."""
     phi = load_activation(activation, param)
     biases = _axis("--sigma-b", sigma_b)
-    chosen = {} if sigma_w else {"sigma_w": _shown_weights(phi, biases, q0, keep)}
-    sigma_w = sigma_w or chosen["sigma_w"]
+    chosen = {}
+    if sigma_w is None:
+        sigma_w = _shown_weights(phi, biases, q0, keep)
+        chosen = {"sigma_w": sigma_w}
     axes = [_axis("--sigma-w", sigma_w), biases]
     size = axes[0].size * axes[1].size
     if size > MOST:
