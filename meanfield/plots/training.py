@@ -113,7 +113,7 @@ def heat_maps(dataset: xr.Dataset) -> Figure:
     for ax in panels[-1]:
         ax.set_xlabel(LABELS["a"])
     below = ScalarMappable(Normalize(-SPAN, 0.0), "viridis")
-    bar = fig.colorbar(below, ax=panels, label="accuracy less the panel's best (%)", extend="min")
+    bar = fig.colorbar(below, ax=panels, label="accuracy less the best (%)", extend="min")
     bar.set_ticks([-SPAN, -SPAN / 2, 0.0])
     frame = Patch(fill=False, label=r"best $a$ of each $\sigma_b^2$", **FRAME)
     fig.legend(handles=[frame], loc="outside lower center")
