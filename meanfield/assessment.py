@@ -33,6 +33,7 @@ References
 
 import dataclasses
 import math
+import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -40,7 +41,7 @@ import numpy as np
 from meanfield._elementwise import by_host
 from meanfield.arguments import count, untraced
 from meanfield.criticality import STEADY
-from meanfield.errors import MeanFieldError
+from meanfield.errors import MeanFieldError, MeanFieldWarning
 from meanfield.init import Initializer, biases, input_scale, weights
 from meanfield.integrations import initialise
 from meanfield.jacobian import jacobian_moments, slope_kurtosis
@@ -96,8 +97,10 @@ class Assessment:
 
         The model's first layer brings inputs of second moment `second_moment`, by default 1, to q.
         Of Equinox a new model is returned; Flax and Equinox take a key of JAX behind the model. See
-        `meanfield.integrations.torch.init_` for the models that are legal, and the options.
+        `meanfield.integrations.torch.init_` for the models that are legal, and the options. Warns
+        of a network that is not `trainable`.
         """
+        self._warn()
         layer = self.layer
         numbers = {
             "activation": layer.phi,
@@ -113,6 +116,7 @@ class Assessment:
 
         The first layer's weights bring inputs of a second moment |x|²/N to the variance q.
         """
+        self._warn()
         layer = self.layer
         first = input_scale(self.q, float(layer.sigma_b), second_moment)
         return Initializers(
@@ -120,6 +124,15 @@ class Assessment:
             weights(float(layer.sigma_w), layer.ensemble),
             biases(float(layer.sigma_b)),
         )
+
+    def _warn(self) -> None:
+        if not self.trainable:
+            warnings.warn(
+                f"this network trains slowly: {'; '.join(self.faults)}; the `choice` of a "
+                "recommendation is a cured one, if there is a cure",
+                MeanFieldWarning,
+                stacklevel=3,
+            )
 
     @property
     def critical(self) -> bool:

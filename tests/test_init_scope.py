@@ -331,3 +331,30 @@ def test_q_must_hold_the_variance_of_biases(torch):
     model = torch.nn.Sequential(torch.nn.Linear(6, 6), torch.nn.Tanh(), torch.nn.Linear(6, 6))
     with pytest.raises(MeanFieldError, match=r"q = 0\.01 is not legal"):
         init(model, activation="tanh", sigma_w=1.0, sigma_b=0.2, q=0.01)
+
+
+def test_a_network_that_trains_slowly_is_warned_of():
+    torch = pytest.importorskip("torch")
+    best = mf.recommend("relu", depth=100).best
+    assert not best.trainable
+    model = torch.nn.Sequential(
+        torch.nn.Linear(8, 8), torch.nn.ReLU(), torch.nn.Linear(8, 8), torch.nn.ReLU()
+    )
+    with pytest.warns(mf.MeanFieldWarning, match=r"inputs merge .*`choice`"):
+        best.init_(model)
+    with pytest.warns(mf.MeanFieldWarning, match="trains slowly"):
+        best.initializers()
+
+
+def test_an_edge_that_starts_at_0_is_not_called_solved():
+    torch = pytest.importorskip("torch")
+    from meanfield.integrations.torch import init_
+
+    with pytest.raises(mf.MeanFieldError, match=r"no q > 0 at sigma_b = 0 \(its q is 0\)"):
+        init_(torch.nn.Sequential(torch.nn.Linear(8, 8)), activation="tanh", sigma_b=0)
+
+
+def test_a_class_is_not_an_activation():
+    torch = pytest.importorskip("torch")
+    with pytest.raises(mf.MeanFieldError, match=r"give an object, Mish\(\)"):
+        mf.edge_of_chaos(torch.nn.Mish, 0.1)

@@ -171,6 +171,8 @@ def _foreign(phi: Custom, error: Exception) -> Activation:
         _require_elementwise(function, phi.label)
         return found
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    if isinstance(phi.function, type):
+        reason = f"it is a class; give an object, {phi.function.__name__}()"
     raise MeanFieldError(
         f"{phi.label} is not legal; it must be an elementwise function of arrays, written with "
         f"jax.numpy, NumPy or PyTorch ({reason})"

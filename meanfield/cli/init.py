@@ -42,7 +42,8 @@ def init(
         int | None,
         typer.Option(
             "--depth",
-            help="Number L of layers, >= 1. With it σw and σb are chosen as by `meanfield "
+            help="Number L of layers that the activation follows, >= 1; the output layer does not "
+            "count. With it σw and σb are chosen as by `meanfield "
             "recommend`, and φ is changed where that recommends a cure. Without it the code has "
             f"{DEPTH} layers.",
         ),

@@ -20,7 +20,11 @@ def recommend(
     named: ActivationOption = None,
     depth: Annotated[
         int | None,
-        typer.Option("--depth", help="Number L of layers of the network, >= 1. It must be given."),
+        typer.Option(
+            "--depth",
+            help="Number L of layers that the activation follows, >= 1; the output layer does not "
+            "count. It must be given.",
+        ),
     ] = None,
     width: Annotated[
         int | None,

@@ -69,9 +69,10 @@ def critical_scales(
     point = edge_of_chaos(phi, sigma_b)
     status = Status(int(point.status))
     if status != Status.OK or not float(point.q) > 0:
+        why = "its q is 0" if status == Status.OK else status.message
         raise MeanFieldError(
             f"sigma_w must be given, or another sigma_b: the edge of chaos has no q > 0 at "
-            f"sigma_b = {sigma_b:g} ({status.message})"
+            f"sigma_b = {sigma_b:g} ({why})"
         )
     kept = float(point.q)
     warn_of_drift(kept, float(point.slope), sigma_b)
