@@ -131,6 +131,8 @@ def from_callable(
     name = label or getattr(function, "__name__", "custom")
     if not callable(function):
         raise MeanFieldError(f"function = {function!r} is not legal; it must be callable")
+    if isinstance(function, type):
+        raise _refused(name, f"it is a class; give an object, {function.__name__}()")
     listed_kinks = listed("kinks", () if kinks is None else kinks)
     given = tuple(sorted(single("kinks", k, (np.isfinite, "finite numbers")) for k in listed_kinks))
     phi = Custom(function, given, name)
@@ -171,12 +173,14 @@ def _foreign(phi: Custom, error: Exception) -> Activation:
         _require_elementwise(function, phi.label)
         return found
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    if isinstance(phi.function, type):
-        reason = f"it is a class; give an object, {phi.function.__name__}()"
-    raise MeanFieldError(
-        f"{phi.label} is not legal; it must be an elementwise function of arrays, written with "
+    raise _refused(phi.label, reason) from error
+
+
+def _refused(label: str, reason: str) -> MeanFieldError:
+    return MeanFieldError(
+        f"{label} is not legal; it must be an elementwise function of arrays, written with "
         f"jax.numpy, NumPy or PyTorch ({reason})"
-    ) from error
+    )
 
 
 def _require_elementwise(function: Callable[[Any], Any], name: str) -> None:
